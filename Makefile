@@ -1,0 +1,56 @@
+# Everything here needs Python 3.11 or newer, pip and make; it brings the rest along.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DATA ?= .data
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test unit lint format lock contracts k8s-check clean
+
+help:  ## show this list
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Gallra needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r bootstrap.lock
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(READY)  ## start everything on this machine; Ctrl-C stops it
+	$(BIN)/gallra up --data $(DATA)
+
+demo: $(READY)  ## try it: a simulated platform against the running stack
+	$(BIN)/gallra demo --data $(DATA)
+
+test: $(READY)  ## all tests, on a real broker, database and mail server
+	$(BIN)/pytest
+
+unit: $(READY)  ## the tests that need no service
+	$(BIN)/pytest tests/unit tests/contract shared services
+
+lint: $(READY)  ## format, lint, types, import contracts
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(READY)  ## rewrite the code in our format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+contracts: $(READY)  ## write docs/schemas and docs/asyncapi.json from the event catalogue
+	$(BIN)/gallra contracts docs
+
+k8s-check: $(READY)  ## build the manifests and validate them offline
+	$(BIN)/python deploy/k8s/check.py
+
+lock: $(READY)  ## pin the newest versions that pyproject.toml allows
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --extra local --group dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --constraints requirements.lock pyproject.toml -o requirements-runtime.lock
+	grep -A99 '^uv==' requirements.lock | sed '/^    # via/,$$d' > bootstrap.lock
+
+clean:  ## forget the environment and the local stack's data
+	rm -rf $(VENV) $(DATA)

@@ -1,0 +1,61 @@
+"""Paths and bodies of C2SP tlog-tiles, and offline proofs in C2SP tlog-proof@v1; pure."""
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from audit_log.merkle import WIDTH
+
+_PATH: Final = re.compile(
+    r"(?P<level>entries|0|[1-9]\d?)/(?P<n>(?:x\d{3}/)*\d{3})(?:\.p/(?P<w>[1-9]\d{0,2}))?"
+)
+_HIGHEST_LEVEL: Final = 7  # 256^8 leaves would not fit 64 bits
+
+
+@dataclass(frozen=True, slots=True)
+class TilePath:
+    """Which tile is asked for; *level* None means the bundle of entries."""
+
+    level: int | None
+    number: int
+    width: int
+
+
+def parse_path(path: str) -> TilePath | None:
+    """Return what the part of a URL after ``tile/`` asks for; None if it is not of the form.
+
+    >>> parse_path("0/x001/x234/067.p/8")
+    TilePath(level=0, number=1234067, width=8)
+    >>> parse_path("0/x000/000") is None
+    True
+    """
+    match = _PATH.fullmatch(path)
+    if match is None:
+        return None
+    level = None if match["level"] == "entries" else int(match["level"])
+    width = int(match["w"] or WIDTH)
+    groups = match["n"].replace("x", "").split("/")
+    too_long = len(groups) > 1 and groups[0] == "000"
+    beyond = (level or 0) > _HIGHEST_LEVEL or (match["w"] is not None and width >= WIDTH)
+    if too_long or beyond:
+        return None
+    return TilePath(level, int("".join(groups)), width)
+
+
+def bundle(leaves: Sequence[bytes]) -> bytes:
+    """Return an entry bundle: each leaf after its length in two bytes."""
+    return b"".join(len(leaf).to_bytes(2, "big") + leaf for leaf in leaves)
+
+
+def tlog_proof(leaf: bytes, index: int, proof: Sequence[bytes], checkpoint: str) -> str:
+    """Return a ``.tlog-proof`` file that shows *leaf* to be in the log, offline."""
+    lines = [
+        "c2sp.org/tlog-proof@v1",
+        f"extra {base64.b64encode(leaf).decode()}",
+        f"index {index}",
+        *(base64.b64encode(h).decode() for h in proof),
+        "",
+    ]
+    return "\n".join(lines) + "\n" + checkpoint

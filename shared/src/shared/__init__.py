@@ -1,0 +1,1 @@
+"""What every Gallra service speaks: events, bus, database, clock, web frame, telemetry."""

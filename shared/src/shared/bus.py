@@ -1,0 +1,265 @@
+"""How every service takes events from Kafka: in batches, once in effect, losing none.
+
+One batch is one PostgreSQL transaction: the inbox notes, the work, what it announces and the dead
+letters of what cannot be worked on all commit together, and the offsets after them.  Killed
+anywhere in between, the batch is delivered again and the inbox absorbs it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final, cast
+
+import asyncpg
+from aiokafka import ConsumerRecord
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage
+
+from shared import logs, telemetry
+from shared.canonical import digest
+from shared.clock import Clock
+from shared.cloudevents import Event, decode
+from shared.errors import Rejected
+from shared.events import TOPICS, EventType, Topic
+from shared.events.gallra import AlertRaised
+from shared.inbox import Note, Sight, note
+from shared.outbox import Message, Outbox, enqueue
+from shared.postgres import Connection, Pool, transaction
+
+RETRY_SECONDS: Final = (0.1, 0.5, 2.0, 10.0, 30.0)
+LARGEST_BATCH: Final = 2000
+CLOCK_SKEW: Final = timedelta(hours=24)  # events from further ahead are not believed
+
+Records = tuple["ConsumerRecord[bytes | None, bytes | None]", ...]
+Handle = Callable[[Connection, Sequence[Event]], Awaitable[None]]
+
+_TOPICS: Final = {topic.name: topic for topic in TOPICS}
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """A record that cannot be handled, and why."""
+
+    record: Any
+    reason: Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """Takes the events of some types for one service.
+
+    Attributes:
+        group: The Kafka consumer group; the service's name.
+        types: What is consumed; other types on the same topics are passed over.
+        handle: The work, given a transaction and events in the order of their partitions.  It may
+            raise :class:`Rejected` about the first event it cannot accept; the batch is then
+            rolled back and done again event by event, so that one bad event costs only itself.
+        outbox: Where alarms about the events themselves are announced.
+        wants: Says of an event on a topic for many whether it is for us.
+        prefix: Stands before every topic's name.
+    """
+
+    group: str
+    types: Collection[EventType]
+    handle: Handle
+    outbox: Outbox
+    clock: Clock
+    prefix: str = ""
+    wants: Callable[[Event], bool] = lambda _event: True
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics to subscribe to, with the prefix."""
+        return sorted({self.prefix + event_type.topic.name for event_type in self.types})
+
+    def subscribe(self, broker: KafkaBroker, pool: Pool) -> None:
+        """Subscribe so that no event is lost, skipped or answered.
+
+        FastStream's defaults suit other work; each one overridden here says why.
+        """
+
+        async def take(records: Records) -> None:
+            await self.take(pool, records)
+
+        subscriber: Any = broker.subscriber(
+            *self.topics,
+            group_id=self.group,
+            batch=True,
+            max_records=LARGEST_BATCH,
+            ack_policy=AckPolicy.NACK_ON_ERROR,  # the default commits before the work is done
+            auto_offset_reset="earliest",  # the default skips what came before the first start
+            isolation_level="read_committed",  # the default shows what a producer took back
+            no_reply=True,  # the default answers to any topic that the sender names
+            parser=_unparsed,  # the default skips a record that has a binary header
+            decoder=_records,  # the default reports a bad event as it does a bad deployment
+        )
+        subscriber(take)
+
+    async def take(self, pool: Pool, records: Records) -> None:
+        """Handle *records* in one transaction, trying again while the world is at fault.
+
+        Trying again in place holds the partitions back, which keeps their order and shows a
+        broken dependency as consumer lag instead of as lost work.
+        """
+        for delay in (*RETRY_SECONDS, None):
+            try:
+                with telemetry.BATCH_SECONDS.time():
+                    await self._take(pool, records)
+            except Exception as error:
+                telemetry.RETRIES.labels(type(error).__name__).inc()
+                if delay is None:
+                    raise  # nacked: Kafka redelivers, and learns that this consumer lives
+                _log.exception("batch failed", group=self.group, count=len(records), delay=delay)
+                await asyncio.sleep(delay)
+            else:
+                return
+
+    async def _take(self, pool: Pool, records: Records) -> None:
+        readable: list[tuple[Any, Event]] = []
+        unreadable: list[_Unreadable] = []
+        latest = self.clock.now() + CLOCK_SKEW
+        for record in records:
+            try:
+                event = decode(record, prefix=self.prefix, latest=latest)
+                if event.type in self.types and self.wants(event):
+                    readable.append((record, event))
+            except Rejected as reason:
+                if self._sets_aside(record.topic):
+                    unreadable.append(_Unreadable(record, reason))
+        if not readable and not unreadable:
+            return
+        with telemetry.processing({r.topic for r in records}, [e for _, e in readable]) as traced:
+            pairs = [(record, event) for (record, _), event in zip(readable, traced, strict=True)]
+            try:
+                async with transaction(pool) as tx:
+                    await self._work(tx, [*pairs], unreadable)
+            except (Rejected, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
+                await self._one_by_one(pool, pairs, unreadable)
+
+    def _sets_aside(self, topic: str) -> bool:
+        """Return True if this group answers for the topic's malformed events."""
+        return self._declared(topic).readers[:1] == (self.group,)
+
+    def _declared(self, topic: str) -> Topic:
+        return _TOPICS[topic.removeprefix(self.prefix)]
+
+    async def _work(
+        self, tx: Connection, pairs: Sequence[tuple[Any, Event]], unreadable: Sequence[_Unreadable]
+    ) -> None:
+        notes = [Note(event.source, event.id, event.digest) for _, event in pairs]
+        sights = await note(tx, notes)
+        first = [e for (_, e), sight in zip(pairs, sights, strict=True) if sight is Sight.FIRST]
+        if first:
+            await self.handle(tx, first)
+        conflicts = [
+            _Unreadable(record, Rejected("this id came before with other content", code="conflict"))
+            for (record, _), sight in zip(pairs, sights, strict=True)
+            if sight is Sight.CONFLICT
+        ]
+        await self._set_aside(tx, [*unreadable, *conflicts])
+        if conflicts:
+            await self._alarm(tx, len(conflicts), {c.record.topic for c in conflicts})
+        for (record, _), sight in zip(pairs, sights, strict=True):
+            telemetry.EVENTS.labels(record.topic, sight.value).inc()
+
+    async def _one_by_one(
+        self, pool: Pool, pairs: Sequence[tuple[Any, Event]], unreadable: Sequence[_Unreadable]
+    ) -> None:
+        """Do the batch again with a savepoint for each event, setting aside those that fail."""
+        async with transaction(pool) as tx:
+            refused = [*unreadable]
+            for record, event in pairs:
+                try:
+                    async with tx.transaction():
+                        await self._work(tx, [(record, event)], [])
+                except Rejected as reason:
+                    refused.append(_Unreadable(record, reason))
+                except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+                    # PostgreSQL's own words quote the value; its code does not.
+                    what = error.constraint_name or type(error).__name__
+                    reason = Rejected(f"the database refuses it: {what}", code="refused")
+                    refused.append(_Unreadable(record, reason))
+            await self._set_aside(tx, refused)
+
+    async def _set_aside(self, tx: Connection, refused: Sequence[_Unreadable]) -> None:
+        if not refused:
+            return
+        places = [
+            Note(f"kafka:{r.record.topic}/{r.record.partition}", _place(r.record), digest(b""))
+            for r in refused
+        ]
+        sights = await note(tx, places)
+        fresh = [r for r, sight in zip(refused, sights, strict=True) if sight is Sight.FIRST]
+        await enqueue(tx, [self._dead_letter(r) for r in fresh])
+        for r in fresh:
+            telemetry.EVENTS.labels(r.record.topic, "set-aside").inc()
+            telemetry.DEAD_LETTERS.labels(r.record.topic, r.reason.code).inc()
+            _log.warning(
+                "set aside",
+                topic=r.record.topic,
+                partition=r.record.partition,
+                offset=r.record.offset,
+                group=self.group,
+                code=r.reason.code,
+                reason=str(r.reason),
+            )
+
+    def _dead_letter(self, refused: _Unreadable) -> Message:
+        record = refused.record
+        why = {
+            "dlq_code": refused.reason.code,
+            "dlq_reason": str(refused.reason),
+            "dlq_consumer": self.group,
+            "dlq_topic": record.topic,
+            "dlq_partition": str(record.partition),
+            "dlq_offset": str(record.offset),
+            "dlq_time": self.clock.now().isoformat(),
+        }
+        original = [(name, value) for name, value in record.headers if not name.startswith("dlq_")]
+        headers = [*original, *((name, value.encode()) for name, value in why.items())]
+        topic = self._declared(record.topic).dead_letters
+        return Message(topic, record.key, headers, record.value or b"")
+
+    async def _alarm(self, tx: Connection, count: int, topics: Collection[str]) -> None:
+        topic = min(topics)
+        alert = AlertRaised(
+            fingerprint=f"conflicting-event/{self.group}/{topic}",
+            severity="critical",
+            summary=f"{count} event(s) on {topic} came again under the same id with other content",
+            labels={"topic": topic, "consumer": self.group},
+            runbook="conflicting-event",
+        )
+        await self.outbox.announce(tx, self.clock.now(), [alert])
+
+
+def _place(record: Any) -> str:
+    """Return where *record* lies; with its timestamp, as a topic may be made anew."""
+    return f"{record.offset}@{record.timestamp}"
+
+
+async def _unparsed(
+    records: Records, original: Callable[[Records], Awaitable[KafkaMessage]]
+) -> KafkaMessage:
+    """Wrap *records* as they are: reading them is :func:`decode`'s business."""
+    message = await original((replace(records[0], headers=()),))
+    message.raw_message = records
+    return message
+
+
+async def _records(message: KafkaMessage) -> Records:
+    return cast("Records", message.raw_message)
+
+
+def make_broker(bootstrap: str, client_id: str) -> KafkaBroker:
+    """Return a broker to consume from; publishing is the outbox relay's work."""
+    return KafkaBroker(
+        bootstrap,
+        client_id=client_id,
+        consumer_only=True,
+        apply_types=False,  # FastStream's validation writes what it was given into the log
+        logger=logging.getLogger(__name__),
+        log_level=logging.DEBUG,  # by default two lines for each message
+    )

@@ -1,0 +1,240 @@
+"""CloudEvents 1.0 on Kafka: what we send is binary mode, what we accept is binary or structured.
+
+Own code rather than the ``cloudevents`` library, which parses the content before we can validate
+it strictly; tests hold the two against each other.  The binding is the CNCF's
+``kafka-protocol-binding`` 1.0.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+import msgspec
+from opentelemetry.trace import SpanContext
+from pydantic import ValidationError
+
+from shared.canonical import canonical, digest
+from shared.errors import Rejected
+from shared.events import BY_TYPE, Data, EventType
+from shared.events.platform import ActionPerformed
+
+LARGEST_ACTION: Final = 16 * 1024
+STRUCTURED: Final = "application/cloudevents+json"
+_LONGEST_ATTRIBUTE: Final = 500
+_LONGEST_SEQUENCE: Final = 18  # digits; fits a signed 64-bit integer
+_PROBLEMS_NAMED: Final = 5
+_JSON: Final = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+_NAMEABLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Record(Protocol):
+    """A record as a Kafka client hands it over."""
+
+    @property
+    def topic(self) -> str:
+        """The topic, with the prefix of the environment."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """The key."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """The body."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """The headers; names may repeat."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: the attributes that we use, and its validated content.
+
+    Attributes:
+        type: Its entry in the catalogue.
+        source: The producer; with *id* the identity of the event.
+        time: When it happened, in UTC.
+        digest: SHA-256 of type and content, whatever mode or spelling they came in.
+        sequence: The producer's own count, if it keeps one.
+        traceparent: The W3C trace context it came with.
+        span: The span in which it is handled; what it causes is traced to there.
+    """
+
+    type: EventType
+    source: str
+    id: str
+    time: datetime
+    data: Data
+    digest: bytes
+    sequence: int | None = None
+    traceparent: str | None = None
+    span: SpanContext | None = field(default=None, compare=False)
+
+
+class _Structured(msgspec.Struct):
+    specversion: str
+    id: str
+    source: str
+    type: str
+    time: str
+    data: msgspec.Raw
+    sequence: str | int | None = None
+    traceparent: str | None = None
+
+
+def encode(
+    event_type: EventType, *, source: str, id_: str, time: datetime, data: Data
+) -> tuple[list[tuple[str, bytes]], bytes]:
+    """Return the headers and the body of an event in binary mode."""
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": id_,
+        "ce_source": source,
+        "ce_type": event_type.name,
+        "ce_time": time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "content-type": "application/json",
+    }
+    body = data.model_dump_json(exclude_unset=True).encode()
+    return [(name, value.encode()) for name, value in headers.items()], body
+
+
+def decode(record: Record, *, latest: datetime, prefix: str = "") -> Event:
+    """Return the event in *record*, which must not have happened after *latest*.
+
+    Raises:
+        Rejected: it is not a CloudEvent, its type is unknown or on the wrong topic, it comes from
+            the future, or its content does not fit the model.  The reason names the field, never
+            the value.
+    """
+    attributes, body = _open(record)
+    for name in ("id", "source", "type", "time"):
+        value = attributes.get(name, "")
+        if not 0 < len(value) <= _LONGEST_ATTRIBUTE or "\x00" in value:
+            raise Rejected(f"ce_{name} is missing, too long or holds a NUL", code="missing-header")
+    if attributes.get("specversion") != "1.0":
+        raise Rejected("ce_specversion is not 1.0", code="missing-header")
+    event_type = BY_TYPE.get(attributes["type"])
+    if event_type is None:
+        raise Rejected("ce_type is not in the catalogue", code="unknown-type")
+    if prefix + event_type.topic.name != record.topic:
+        raise Rejected(f"{event_type.name} does not belong on this topic", code="wrong-topic")
+    time = _instant(attributes["time"])
+    if time > latest:
+        raise Rejected("ce_time lies in the future", code="from-the-future")
+    return Event(
+        type=event_type,
+        source=attributes["source"],
+        id=attributes["id"],
+        time=time,
+        data=_content(event_type, body),
+        digest=digest(event_type.name.encode(), _canonical(body)),
+        sequence=_sequence(attributes.get("sequence")),
+        traceparent=attributes.get("traceparent"),
+    )
+
+
+def _open(record: Record) -> tuple[Mapping[str, str], bytes]:
+    headers = _text(record.headers)
+    body = record.value or b""
+    content_type = headers.get("content-type", "")
+    binary = any(name.startswith("ce_") for name in headers)
+    if content_type.lower().startswith(STRUCTURED) or not (binary or content_type):
+        # A console client may be unable to send headers: then the body alone must say it.
+        return _open_structured(body)
+    if content_type and not _JSON.fullmatch(content_type):
+        raise Rejected("content-type is not JSON", code="content-type")
+    attributes = {name[3:]: value for name, value in headers.items() if name.startswith("ce_")}
+    if "traceparent" in headers:
+        attributes["traceparent"] = headers["traceparent"]
+    return attributes, body
+
+
+def _open_structured(body: bytes) -> tuple[Mapping[str, str], bytes]:
+    try:
+        envelope = msgspec.json.decode(body, type=_Structured)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Rejected(f"not a CloudEvent: {_spoken(error)}", code="not-cloudevent") from None
+    attributes = {
+        name: str(value)
+        for name in ("specversion", "id", "source", "type", "time", "sequence", "traceparent")
+        if (value := getattr(envelope, name)) is not None
+    }
+    return attributes, bytes(envelope.data)
+
+
+def _text(headers: Headers) -> dict[str, str]:
+    """Return the headers that are text; foreign binary ones are nobody's business here."""
+    readable: dict[str, str] = {}
+    for name, value in headers:
+        try:
+            readable.setdefault(name.lower(), value.decode())
+        except UnicodeDecodeError:
+            if name.lower().startswith("ce_"):
+                raise Rejected(f"{name.lower()[:60]} is not UTF-8", code="missing-header") from None
+    return readable
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise Rejected("ce_time is not an RFC 3339 timestamp", code="invalid-time") from None
+    if instant.tzinfo is None:
+        raise Rejected("ce_time has no offset from UTC", code="invalid-time")
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise Rejected("ce_time is out of range", code="invalid-time") from None
+
+
+def _content(event_type: EventType, body: bytes) -> Data:
+    if event_type.model is ActionPerformed and len(body) > LARGEST_ACTION:
+        raise Rejected(f"an action is at most {LARGEST_ACTION} bytes", code="too-large")
+    try:
+        return event_type.model.model_validate_json(body)
+    except ValidationError as error:
+        raise Rejected(_fields(error), code="invalid-content") from None
+
+
+def _canonical(body: bytes) -> bytes:
+    try:
+        return canonical(msgspec.json.decode(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Rejected(f"not JSON: {_spoken(error)}", code="invalid-content") from None
+
+
+def _sequence(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or len(text) > _LONGEST_SEQUENCE:
+        raise Rejected("ce_sequence is not a whole number", code="missing-header")
+    return int(text)
+
+
+def _spoken(error: Exception) -> str:
+    """Return what msgspec says of a body: its messages name fields and types, never values."""
+    return str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
+
+
+def _fields(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    listed = [
+        f"{_path(problem['loc'])}: {problem['type']}" for problem in problems[:_PROBLEMS_NAMED]
+    ]
+    unnamed = len(problems) - len(listed)
+    return "; ".join(listed) + (f" and {unnamed} more" if unnamed else "")
+
+
+def _path(location: Iterable[str | int]) -> str:
+    """Return the path to a field; a name that could be anything but a name is not repeated."""
+    parts = [str(part) for part in location]
+    return ".".join(p if _NAMEABLE.fullmatch(p) else "?" for p in parts) or "body"

@@ -1,0 +1,174 @@
+"""What Gallra tells: decisions, purge commands and results, deliveries, alerts, checkpoints."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.events.model import Data, Day, Instant, Name, Sha256, Text
+
+
+class PolicyActivated(Data):
+    """A version of a retention policy is in force from now on."""
+
+    category: Name
+    version: int
+    sha256: Sha256
+
+
+class HoldPlaced(Data):
+    """A legal hold keeps what it covers from being purged."""
+
+    hold_id: Name
+    customer_id: Name | None
+    category: Name | None
+    reason: Text
+    review_on: Day
+    by: Name
+    epoch: int
+
+
+class HoldReleased(Data):
+    """A legal hold was lifted; its grace period begins."""
+
+    hold_id: Name
+    by: Name
+    epoch: int
+
+
+class Counts(Data):
+    """What became of the records of a chunk or a job."""
+
+    erased: int = 0
+    anonymised: int = 0
+    not_found: int = 0
+    refused: int = 0
+    failed: int = 0
+
+
+class PurgeJobOpened(Data):
+    """Records of a category are due and their purge was ordered."""
+
+    job_id: Name
+    category: Name
+    reason: Literal["deadline", "erasure-request", "restore-replay"]
+    policy_version: int
+    records: int
+    chunks: int
+    holders: list[Name]
+    must_purge_by: Instant
+
+
+class PurgeJobClosed(Data):
+    """Every holder answered for every chunk of a purge job."""
+
+    job_id: Name
+    category: Name
+    policy_version: int
+    counts: Counts
+    holders: list[Name]
+    completed_at: Instant
+
+
+class ReportIssued(Data):
+    """A retention report was made."""
+
+    report_id: Name
+    period_from: Day
+    period_to: Day
+    as_of: Day
+    sha256: Sha256
+
+
+class PurgeCommand(Data):
+    """An order to a holder about one chunk of records.
+
+    The hash covers every other field, so that what was approved, sent, carried out and attested
+    is the same thing; see :func:`shared.holder.command_hash`.
+    """
+
+    job_id: Name
+    chunk_id: Name
+    holder: Name
+    category: Name
+    action: Literal["erase", "anonymise"]
+    refs: Annotated[list[Name], Field(min_length=1, max_length=500)]
+    reason: Literal["deadline", "erasure-request", "restore-replay"]
+    policy_version: int
+    purge_from: Instant
+    hold_epoch: int
+    not_after: Instant
+    command_hash: Sha256
+
+
+class PurgePrepare(PurgeCommand):
+    """Quarantine these records, or say which may not go and until when."""
+
+
+class PurgeCommit(PurgeCommand):
+    """Erase what was quarantined."""
+
+
+class PurgeCancel(PurgeCommand):
+    """Take these records out of quarantine again."""
+
+
+class PurgeException(Data):
+    """A record that was not purged, why, and until when if that is known."""
+
+    ref: Name
+    code: Name
+    until: Day | None = None
+
+
+class PurgeResult(Data):
+    """A holder's answer for one chunk and phase."""
+
+    chunk_id: Name
+    holder: Name
+    phase: Literal["prepare", "commit", "cancel"]
+    command_hash: Sha256
+    hold_epoch: int
+    counts: Counts
+    exceptions: Annotated[tuple[PurgeException, ...], Field(max_length=500)] = ()
+    method: Literal["clear", "purge", "destroy"]
+    completed_at: Instant
+    residual_until: Instant | None = None
+
+
+DeliveryState = Literal[
+    "queued", "sending", "accepted", "deferred", "bounced", "suppressed", "expired", "unknown"
+]
+
+
+class DeliveryChanged(Data):
+    """A mail to one recipient is in another state."""
+
+    delivery_id: Name
+    message_id: Name
+    message_type: Name
+    customer_id: Name
+    recipient_token: Name
+    state: DeliveryState
+    at: Instant
+
+
+class AlertRaised(Data):
+    """Something needs a person now."""
+
+    fingerprint: Name
+    severity: Literal["info", "warning", "critical"]
+    summary: Text
+    labels: Annotated[dict[Name, Name], Field(max_length=50, default_factory=dict)]
+    runbook: Name | None = None
+
+
+class AlertResolved(AlertRaised):
+    """What an alert told of is over."""
+
+
+class CheckpointPublished(Data):
+    """The master log signed its state; the note is a C2SP tlog-checkpoint."""
+
+    origin: Name
+    size: int
+    checkpoint: Text

@@ -1,0 +1,272 @@
+"""What the platform tells Gallra: actions, records, services, contacts, messages, fiscal years."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from shared.events.model import (
+    ClosedData,
+    Data,
+    Day,
+    Email,
+    Instant,
+    Name,
+    OneMoment,
+    Text,
+    personal,
+)
+
+NOBODY = ("none", "none")
+
+
+class Actor(ClosedData):
+    """Who acted."""
+
+    type: Literal["user", "api_user", "service", "staff"] = personal(*NOBODY)
+    id: Annotated[Name, personal("identifier", "actor")]
+    name: Annotated[Name | None, personal("contact", "actor")] = None
+    on_behalf_of: Annotated[Name | None, personal("identifier", "actor")] = None
+
+
+class Origin(ClosedData):
+    """Where the action came from.
+
+    The privacy notice does not list IP address and user agent for this log: the master log drops
+    them unless a policy keeps them.
+    """
+
+    channel: Literal["portal", "api", "cli", "internal"] = personal(*NOBODY)
+    ip: Annotated[Name | None, personal("network", "actor")] = None
+    agent: Annotated[Text | None, personal("network", "actor")] = None
+
+
+class Target(ClosedData):
+    """What was acted upon."""
+
+    type: Annotated[Name, personal(*NOBODY)]
+    id: Annotated[Name | None, personal("identifier", "target")] = None
+    name: Annotated[Name | None, personal("content", "target")] = None
+
+
+class Request(ClosedData):
+    """The call that carried the action."""
+
+    id: Annotated[Name | None, personal(*NOBODY)] = None
+    path: Annotated[Text | None, personal("content", "target")] = None
+
+
+class Reason(ClosedData):
+    """Why the outcome is what it is."""
+
+    code: Annotated[Name | None, personal(*NOBODY)] = None
+    text: Annotated[Text | None, personal("content", "target")] = None
+
+
+class Change(ClosedData):
+    """One field of the target that changed."""
+
+    field: Annotated[Name, personal(*NOBODY)]
+    old: Annotated[Text | None, personal("content", "target")] = None
+    new: Annotated[Text | None, personal("content", "target")] = None
+
+
+class ActionPerformed(ClosedData):
+    """An account did, or tried to do, something in the portal or through the API."""
+
+    v: Annotated[Literal[1], personal(*NOBODY)]
+    action: Annotated[
+        str,
+        StringConstraints(max_length=200, pattern=r"^[a-z0-9_-]+(\.[a-z0-9_-]+)+$"),
+        personal(*NOBODY),
+    ]
+    phase: Annotated[Literal["attempt", "result"], personal(*NOBODY)]
+    outcome: Annotated[Literal["success", "failure", "denied", "unknown"], personal(*NOBODY)]
+    actor: Actor
+    origin: Origin
+    target: Target
+    customer_id: Annotated[Name, personal(*NOBODY)]
+    request: Request | None = None
+    reason: Reason | None = None
+    changes: Annotated[tuple[Change, ...], Field(max_length=100)] = ()
+
+
+class RecordRef(Data):
+    """Which record of personal data is meant: its holder, category and id there."""
+
+    holder: Name
+    category: Name
+    record_id: Name
+
+    @property
+    def key(self) -> str:
+        """The Kafka key of events about the record."""
+        return f"{self.holder}/{self.category}/{self.record_id}"
+
+
+class Subject(Data):
+    """A person a record tells of, by a random token, and in which role."""
+
+    token: Name
+    role: Name
+
+
+class Anchor(OneMoment):
+    """An occurrence that may start a retention period; a civil date wins over an instant."""
+
+    anchor_id: Name
+    kind: Name
+
+
+class RecordRegistered(RecordRef):
+    """A holder has stored a record of personal data that must go one day."""
+
+    entity: Name
+    customer_id: Name | None = None
+    subjects: Annotated[tuple[Subject, ...], Field(max_length=1000)] = ()
+    group: Name | None = None
+    anchors: Annotated[tuple[Anchor, ...], Field(max_length=1000)] = ()
+    vat_scheme: Literal["oss"] | None = None
+
+
+class RecordAnchored(RecordRef, OneMoment):
+    """Something happened to a record that its retention period may run from."""
+
+    anchor_id: Name
+    kind: Name
+    vat_scheme: Literal["oss"] | None = None
+    supersedes: Name | None = None
+
+
+class AnchorRevoked(RecordRef):
+    """An occurrence that had been reported did not happen."""
+
+    anchor_id: Name
+
+
+class RecordLinked(RecordRef):
+    """A record belongs to a group of documents, such as an invoice and its credit note."""
+
+    group: Name
+    relation: Literal["corrects", "credits", "pays"]
+
+
+class RecordConverted(RecordRef, OneMoment):
+    """A paper original was transferred to electronic form (Bokföringslagen 7 kap. 6 §)."""
+
+
+class RecordGone(RecordRef, OneMoment):
+    """The holder deleted the record by itself, and says why."""
+
+    why: Text
+
+
+class ServiceEvent(OneMoment):
+    """What the lifecycle events of a customer's service have in common."""
+
+    customer_id: Name
+    service_id: Name
+
+
+class ServiceStarted(ServiceEvent):
+    """A customer began to use a service."""
+
+
+class ServiceTerminated(ServiceEvent):
+    """A customer's service ended; the day is the last on which it was provided."""
+
+
+class ServiceReactivated(ServiceEvent):
+    """A terminated service was taken up again."""
+
+
+class TerminationRevoked(ServiceEvent):
+    """A reported termination did not happen."""
+
+
+class AccountSettled(OneMoment):
+    """The customer paid its last invoice."""
+
+    customer_id: Name
+
+
+class ContactRef(Data):
+    """Which contact of which customer."""
+
+    customer_id: Name
+    contact_id: Name
+
+
+class Contact(ContactRef):
+    """A mail address that messages about the services go to."""
+
+    email: Annotated[Email, personal("contact", "target")]
+    roles: Annotated[list[Literal["billing", "technical", "dpo"]], Field(min_length=1)]
+    locale: Literal["sv", "en"] = "en"
+    kind: Literal["person", "group"] = "person"
+    subject_token: Name
+
+
+class ContactAdded(Contact):
+    """A customer named a contact."""
+
+
+class ContactChanged(Contact):
+    """A contact is different now; the event holds all of it."""
+
+
+class ContactVerified(ContactRef):
+    """Somebody at the address confirmed that it is theirs."""
+
+
+class ContactRemoved(ContactRef):
+    """A contact is not to be written to any more."""
+
+
+class Audience(Data):
+    """Customers by a property instead of by name."""
+
+    service: Name | None = None
+    region: Name | None = None
+
+
+class MaintenanceWindow(Data):
+    """When a service is worked on."""
+
+    starts: Instant
+    ends: Instant
+
+
+class MessageRequested(Data):
+    """Customers are to be told something by mail."""
+
+    message_id: Name
+    message_type: Name
+    customers: (
+        Annotated[list[Name], Field(min_length=1, max_length=100_000)] | Literal["all"] | Audience
+    )
+    roles: Annotated[list[Literal["billing", "technical", "dpo"]], Field(min_length=1)]
+    template: Name
+    params: Annotated[dict[Name, Any], Field(max_length=100, default_factory=dict)]
+    send_after: Instant | None = None
+    send_before: Instant | None = None
+    maintenance_window: MaintenanceWindow | None = None
+
+
+class FiscalYearEvent(Data):
+    """A financial year (*räkenskapsår*) of an entity; both days belong to it."""
+
+    entity: Name
+    start: Day
+    end: Day
+
+
+class FiscalYearPlanned(FiscalYearEvent):
+    """An entity will close its books for this year; deadlines from it are provisional."""
+
+
+class FiscalYearChanged(FiscalYearEvent):
+    """The year that starts on this day ends on another day than planned."""
+
+
+class FiscalYearClosed(FiscalYearEvent):
+    """The books for this year are closed; deadlines from it are final."""

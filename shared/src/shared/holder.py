@@ -1,0 +1,237 @@
+"""What a holder of personal data needs to take part in the purge loop.
+
+A holder is a class with three functions over references, each in the transaction it is given:
+``quarantine`` hides records and says which may not go, ``erase`` destroys them, ``restore`` takes
+them out of quarantine.  :class:`PurgeDesk` does the rest: it checks the command, keeps what was
+quarantined under which hash, and answers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal, Protocol
+
+from pydantic import TypeAdapter
+
+from shared.canonical import canonical, digest
+from shared.clock import Clock
+from shared.cloudevents import Event
+from shared.errors import Rejected
+from shared.events.gallra import (
+    Counts,
+    PurgeCommand,
+    PurgeCommit,
+    PurgeException,
+    PurgePrepare,
+    PurgeResult,
+)
+from shared.outbox import Outbox
+from shared.postgres import Connection
+
+_HASHED: Final = frozenset(PurgeCommand.model_fields) - {"command_hash"}
+
+
+def command_hash(command: PurgeCommand) -> str:
+    """Return the SHA-256, in hexadecimal, of the canonical JSON of everything else in *command*."""
+    return digest(canonical(command.model_dump(mode="json", include=set(_HASHED)))).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a holder did with the references it was given.
+
+    Attributes:
+        done: Those erased or anonymised (or, when quarantining, those ready to go).
+        missing: Those it does not know; nothing of them is left, so they count as gone.
+        exceptions: Those it kept, with a code and, if known, a day until when.
+    """
+
+    done: Sequence[str]
+    missing: Sequence[str] = ()
+    exceptions: Sequence[PurgeException] = ()
+
+
+class Holder(Protocol):
+    """A system that stores personal data; every function may be called again for the same refs."""
+
+    async def quarantine(self, tx: Connection, category: str, refs: Sequence[str]) -> Outcome:
+        """Hide records from use; they must still be restorable."""
+        ...
+
+    async def erase(self, tx: Connection, command: PurgeCommand, refs: Sequence[str]) -> Outcome:
+        """Destroy *refs*, or strip what identifies a person where the action is ``anonymise``."""
+        ...
+
+    async def restore(self, tx: Connection, category: str, refs: Sequence[str]) -> None:
+        """Take records out of quarantine again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeDesk:
+    """Takes purge commands for one holder and answers each with a result.
+
+    The answer commits with the deed.  A command that came before is answered again from memory,
+    so that a lost answer is healed by asking again.
+
+    Attributes:
+        name: The holder id that commands are addressed to.
+        method: How data is destroyed, in the terms of NIST SP 800-88.
+        backups_kept: How long a backup may still hold what was purged.
+    """
+
+    name: str
+    holder: Holder
+    outbox: Outbox
+    clock: Clock
+    method: Literal["clear", "purge", "destroy"] = "clear"
+    backups_kept: timedelta = timedelta(0)
+
+    def wants(self, event: Event) -> bool:
+        """Return False for a command to somebody else."""
+        return not isinstance(event.data, PurgeCommand) or event.data.holder == self.name
+
+    async def take(self, tx: Connection, event: Event) -> None:
+        """Carry out the command in *event* and queue the answer.
+
+        Raises:
+            Rejected: the command is not what its hash says, or not the one its chunk began with.
+        """
+        command = event.data
+        if not isinstance(command, PurgeCommand):
+            raise Rejected(f"{event.type.name} is no order to a holder", code="unknown-type")
+        if command_hash(command) != command.command_hash:
+            raise Rejected("command_hash does not fit the command", code="forged-command")
+        seen = await _seen(tx, command.chunk_id)
+        if seen is not None and seen.command_hash != command.command_hash:
+            raise Rejected("the chunk began with another command", code="forged-command")
+        match command:
+            case PurgePrepare():
+                answer = await self._prepare(tx, command, seen)
+            case PurgeCommit():
+                answer = await self._commit(tx, command, seen)
+            case _:
+                answer = await self._cancel(tx, command, seen)
+        await self.outbox.announce(tx, self.clock.now(), [answer], cause=event)
+
+    async def _prepare(
+        self, tx: Connection, command: PurgeCommand, seen: "_Seen | None"
+    ) -> PurgeResult:
+        if seen is not None:
+            return self._answer(command, "prepare", seen.outcome)
+        if refusal := await self._refusal(tx, command):
+            return self._answer(command, "prepare", _all_refused(command, refusal))
+        outcome = await self.holder.quarantine(tx, command.category, command.refs)
+        await _remember(tx, command, "quarantined", outcome)
+        return self._answer(command, "prepare", outcome)
+
+    async def _commit(
+        self, tx: Connection, command: PurgeCommand, seen: "_Seen | None"
+    ) -> PurgeResult:
+        if seen is None or seen.state == "cancelled":
+            return self._answer(command, "commit", _all_refused(command, "not-prepared"))
+        if seen.state == "erased":
+            return self._answer(command, "commit", seen.outcome)
+        if refusal := await self._refusal(tx, command):
+            return self._answer(command, "commit", _all_refused(command, refusal))
+        before = seen.outcome
+        now = await self.holder.erase(tx, command, before.done)
+        outcome = Outcome(
+            now.done, (*before.missing, *now.missing), (*before.exceptions, *now.exceptions)
+        )
+        await _remember(tx, command, "erased", outcome)
+        return self._answer(command, "commit", outcome)
+
+    async def _cancel(
+        self, tx: Connection, command: PurgeCommand, seen: "_Seen | None"
+    ) -> PurgeResult:
+        if seen is None:
+            # A cancel that overtook its prepare: the prepare must find nothing to do.
+            await _remember(tx, command, "cancelled", Outcome(()))
+        elif seen.state == "quarantined":
+            await self.holder.restore(tx, command.category, seen.outcome.done)
+            await _remember(tx, command, "cancelled", Outcome(()))
+        return self._answer(command, "cancel", Outcome(()))
+
+    async def _refusal(self, tx: Connection, command: PurgeCommand) -> str | None:
+        """Return why *command* may not be carried out now, as a code."""
+        now = self.clock.now()
+        if command.purge_from > now:
+            return "too-early"
+        if command.not_after < now:
+            return "command-expired"
+        newest = await tx.fetchval("SELECT coalesce(max(hold_epoch), 0) FROM purge_chunk_seen")
+        return "stale-hold-epoch" if command.hold_epoch < newest else None
+
+    def _answer(
+        self,
+        command: PurgeCommand,
+        phase: Literal["prepare", "commit", "cancel"],
+        outcome: Outcome,
+    ) -> PurgeResult:
+        now = self.clock.now()
+        gone = len(outcome.done) if phase == "commit" else 0
+        erase = command.action == "erase"
+        return PurgeResult(
+            chunk_id=command.chunk_id,
+            holder=self.name,
+            phase=phase,
+            command_hash=command.command_hash,
+            hold_epoch=command.hold_epoch,
+            counts=Counts(
+                erased=gone if erase else 0,
+                anonymised=0 if erase else gone,
+                not_found=len(outcome.missing),
+                refused=len(outcome.exceptions),
+            ),
+            exceptions=tuple(outcome.exceptions),
+            method=self.method,
+            completed_at=now,
+            residual_until=now + self.backups_kept,
+        )
+
+
+def _all_refused(command: PurgeCommand, code: str) -> Outcome:
+    return Outcome((), (), [PurgeException(ref=ref, code=code) for ref in command.refs])
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    command_hash: str
+    state: str
+    outcome: Outcome
+
+
+_exceptions = TypeAdapter(list[PurgeException])
+
+
+async def _seen(tx: Connection, chunk_id: str) -> _Seen | None:
+    row = await tx.fetchrow("SELECT * FROM purge_chunk_seen WHERE chunk_id = $1", chunk_id)
+    if row is None:
+        return None
+    exceptions = _exceptions.validate_json(row["exceptions"])
+    return _Seen(
+        row["command_hash"], row["state"], Outcome(row["refs"], row["missing"], exceptions)
+    )
+
+
+async def _remember(tx: Connection, command: PurgeCommand, state: str, outcome: Outcome) -> None:
+    await tx.execute(
+        """
+        INSERT INTO purge_chunk_seen
+                    (chunk_id, command_hash, hold_epoch, state, refs, missing, exceptions)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (chunk_id) DO UPDATE
+                SET state = EXCLUDED.state,
+                    refs = EXCLUDED.refs,
+                    missing = EXCLUDED.missing,
+                    exceptions = EXCLUDED.exceptions
+        """,
+        command.chunk_id,
+        command.command_hash,
+        command.hold_epoch,
+        state,
+        list(outcome.done),
+        list(outcome.missing),
+        _exceptions.dump_json(list(outcome.exceptions)).decode(),
+    )

@@ -1,0 +1,116 @@
+"""Announcing an event if, and only if, the work that caused it commits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+
+from shared import telemetry
+from shared.cloudevents import Event, Headers, encode
+from shared.events import Data, event_type_of
+from shared.ids import new_id
+from shared.postgres import Connection, Pool, sole, transaction
+
+LARGEST_REQUEST: Final = 40 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is to be published as it stands; *topic* without the prefix of the environment."""
+
+    topic: str
+    key: bytes | None
+    headers: Headers
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Queues the events of one service.
+
+    Attributes:
+        source: The ``ce_source`` of what it announces.
+    """
+
+    source: str
+
+    async def announce(
+        self,
+        tx: Connection,
+        time: datetime,
+        events: Sequence[Data],
+        *,
+        cause: Event | None = None,
+    ) -> None:
+        """Queue *events* for publication after *tx* commits; they happened at *time*.
+
+        Events of one key are published in the order of their transactions.  The trace of *cause*
+        goes on in them.
+        """
+        await enqueue(tx, [self._message(data, time, cause) for data in events])
+
+    def _message(self, data: Data, time: datetime, cause: Event | None) -> Message:
+        event_type = event_type_of(data)
+        headers, value = encode(
+            event_type, source=self.source, id_=str(new_id()), time=time, data=data
+        )
+        key = event_type.key(data).encode()
+        return Message(event_type.topic.name, key, [*headers, *telemetry.carry(cause)], value)
+
+
+async def enqueue(tx: Connection, messages: Sequence[Message]) -> None:
+    """Queue *messages* as they are."""
+    await tx.executemany(
+        """
+        INSERT INTO outbox (topic, key, header_names, header_values, value)
+             VALUES ($1, $2, $3, $4, $5)
+        """,
+        [
+            (m.topic, m.key, [n for n, _ in m.headers], [v for _, v in m.headers], m.value)
+            for m in messages
+        ],
+    )
+
+
+def make_producer(bootstrap: str, client_id: str) -> Any:
+    """Return an ``AIOKafkaProducer`` that neither loses, repeats nor reorders what it sends."""
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        client_id=client_id,
+        acks="all",
+        enable_idempotence=True,
+        compression_type="gzip",  # so that a dead letter fits wherever its original did
+        max_request_size=LARGEST_REQUEST,
+    )
+
+
+async def relay(pool: Pool, producer: Any, prefix: str, limit: int = 1000) -> int:
+    """Publish up to *limit* queued events in order; return how many.
+
+    A crash after publishing repeats events, which every reader's inbox absorbs.  The lock keeps
+    a second relay from overtaking the first.
+    """
+    async with transaction(pool) as tx:
+        if not await sole(tx, "outbox"):
+            return 0
+        rows = await tx.fetch("SELECT * FROM outbox ORDER BY position LIMIT $1", limit)
+        sent: list[Any] = [
+            await producer.send(
+                prefix + row["topic"],
+                row["value"],
+                row["key"],
+                headers=telemetry.publishing(
+                    row["topic"], zip(row["header_names"], row["header_values"], strict=True)
+                ),
+            )
+            for row in rows
+        ]
+        for acknowledged in sent:
+            await acknowledged
+        # By position, not up to a position: a slower transaction may just have filled a gap.
+        await tx.execute(
+            "DELETE FROM outbox WHERE position = ANY($1)", [row["position"] for row in rows]
+        )
+    return len(rows)

@@ -1,0 +1,42 @@
+"""Connections to PostgreSQL."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+if TYPE_CHECKING:  # generic in the stubs only
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+else:
+    Pool = Connection = object
+
+
+@asynccontextmanager
+async def open_pool(dsn: str, application: str) -> AsyncGenerator[Pool]:
+    """Lend a pool of connections that name themselves *application* on the server."""
+    async with asyncpg.create_pool(
+        dsn, min_size=2, max_size=10, server_settings={"application_name": application}
+    ) as pool:
+        yield pool
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncGenerator[Connection]:
+    """Lend a connection whose transaction commits if the block ends without an exception."""
+    async with pool.acquire() as connection, connection.transaction():
+        yield connection
+
+
+async def sole(tx: Connection, duty: str) -> bool:
+    """Return True if this transaction alone may do *duty* until it ends.
+
+    The lock lives and dies with the transaction that does the work, so a leader that lost its
+    connection has lost its writes too: no fencing token is needed (docs/adr/0003).
+    """
+    granted: bool = await tx.fetchval(
+        "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", duty
+    )
+    return granted

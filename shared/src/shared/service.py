@@ -1,0 +1,204 @@
+"""How a service runs: one process, one event loop, started and stopped in one place."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import asyncpg
+import uvicorn
+from faststream.kafka import KafkaBroker
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.openapi import OpenAPIConfig
+from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsPlugin
+
+from shared import logs, migrate, telemetry
+from shared.bus import Consumer, make_broker
+from shared.outbox import make_producer, relay
+from shared.postgres import Pool, open_pool
+from shared.schedule import Schedule
+from shared.settings import ServiceSettings, SettingsError
+from shared.web.health import health_routes
+
+RELAY_PAUSE: Final = 0.05  # seconds between looks into an empty outbox
+
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work by the clock, given the service's pool."""
+
+    name: str
+    every: timedelta
+    work: Callable[[Pool], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of one service; :func:`run` brings them to life.
+
+    Attributes:
+        name: Of the service, its consumer group and its Kafka client.
+        package: Where its migrations lie.
+        routes: What it serves over HTTP besides health; handlers find the pool in ``state.pool``.
+        on_start: Done once with the pool before anything is consumed or served.
+    """
+
+    name: str
+    package: str
+    settings: ServiceSettings
+    consumer: Consumer
+    jobs: Sequence[Job] = ()
+    routes: Sequence[Any] = ()
+    on_start: Callable[[Pool], Awaitable[object]] | None = None
+    state: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def make_app(service: Service) -> Litestar:
+    """Return the service as an ASGI application; nothing connects before it starts."""
+    settings = service.settings
+    broker = make_broker(settings.kafka, service.name)
+    app: Litestar
+
+    async def ready() -> list[str]:
+        return await _missing(app.state.pool, broker)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncGenerator[None]:
+        async with (
+            open_pool(settings.database.get_secret_value(), service.name) as pool,
+            _producing(service, pool),
+        ):
+            app.state.pool = pool
+            await _schema_is_current(pool, service.package)
+            if service.on_start is not None:
+                await service.on_start(pool)
+            service.consumer.subscribe(broker, pool)
+            schedule = _schedule(service, pool)
+            await broker.start()
+            schedule.start()
+            try:
+                yield
+            finally:
+                schedule.stop()
+                await broker.stop()
+
+    app = Litestar(
+        route_handlers=[*health_routes(ready), *service.routes],
+        lifespan=[lifespan],
+        state=State(service.state),
+        openapi_config=OpenAPIConfig(title=f"Gallra {service.name}", version="1", path="/openapi"),
+        plugins=[ProblemDetailsPlugin(ProblemDetailsConfig(enable_for_all_http_exceptions=True))],
+    )
+    return app
+
+
+def _schedule(service: Service, pool: Pool) -> Schedule:
+    schedule = Schedule()
+    outbox = Job("measure-outbox", timedelta(seconds=5), _measure_outbox)
+    for job in (*service.jobs, outbox):
+
+        async def run(job: Job = job) -> object:
+            return await job.work(pool)
+
+        schedule.every(job.every, job.name, run)
+    return schedule
+
+
+@asynccontextmanager
+async def _producing(service: Service, pool: Pool) -> AsyncGenerator[None]:
+    """Relay the outbox until the block ends; what is left then is relayed at the next start."""
+    producer = make_producer(service.settings.kafka, service.name)
+    await producer.start()
+    relaying = asyncio.create_task(_relay_forever(service, pool, producer))
+    try:
+        yield
+    finally:
+        relaying.cancel()
+        with suppress(asyncio.CancelledError):
+            await relaying
+        await producer.stop()
+
+
+async def _measure_outbox(pool: Pool) -> None:
+    row = await pool.fetchrow(
+        "SELECT count(*), extract(epoch FROM now() - min(queued_at)) AS age FROM outbox"
+    )
+    if row is not None:
+        telemetry.OUTBOX_WAITING.set(row["count"])
+        telemetry.OUTBOX_OLDEST.set(row["age"] or 0)
+
+
+async def _relay_forever(service: Service, pool: Pool, producer: Any) -> None:
+    while True:
+        try:
+            published = await relay(pool, producer, service.settings.topic_prefix)
+        except Exception:  # noqa: BLE001 - the broker or the database is away: they come back
+            _log.exception("relay failed", job="relay")
+            published = 0
+            await asyncio.sleep(1)
+        if not published:
+            await asyncio.sleep(RELAY_PAUSE)
+
+
+async def _schema_is_current(pool: Pool, package: str) -> None:
+    async with pool.acquire() as connection:
+        try:
+            missing = await migrate.pending(connection, package)
+        except asyncpg.UndefinedTableError:
+            missing = [m.name for m in migrate.migrations(package)]
+    if missing:
+        raise SettingsError(
+            f"the database lacks {', '.join(missing)}:"
+            " run `gallra migrate` with the owner's address"
+        )
+
+
+async def _missing(pool: Pool, broker: KafkaBroker) -> list[str]:
+    """Return what the service still waits for before it can do its work."""
+    missing: list[str] = []
+    try:
+        async with asyncio.timeout(2):
+            await pool.fetchval("SELECT 1")
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        missing.append("database")
+    subscribers: list[Any] = list(broker.subscribers)
+    if not all(s.consumer is not None and s.consumer.assignment() for s in subscribers):
+        missing.append("partitions")
+    if not await broker.ping(timeout=2.0):
+        missing.append("broker")
+    return missing
+
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+
+
+def main(settings_type: type[Settings], build: Callable[[Settings], Service]) -> None:
+    """Run a service until it is told to stop; the whole of its ``__main__``."""
+    try:
+        service = build(settings_type.read(os.environ))
+    except SettingsError as error:
+        sys.exit(f"gallra: {error}")
+    settings = service.settings
+    logs.configure(service.name, settings.log_level)
+    tracing = telemetry.configure(service.name)
+    config = uvicorn.Config(
+        make_app(service),
+        host=settings.http_host,
+        port=settings.http_port,
+        log_config=None,
+        access_log=False,  # paths hold ids of people
+        timeout_graceful_shutdown=10,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    server.run()
+    tracing.shutdown()
+    if not server.started:
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""The web frame that the three services share."""

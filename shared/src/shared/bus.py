@@ -160,8 +160,6 @@ class Consumer:
             if sight is Sight.CONFLICT
         ]
         await self._set_aside(tx, [*unreadable, *conflicts])
-        if conflicts:
-            await self._alarm(tx, len(conflicts), {c.record.topic for c in conflicts})
         for (record, _), sight in zip(pairs, sights, strict=True):
             telemetry.EVENTS.labels(record.topic, sight.value).inc()
 
@@ -194,6 +192,8 @@ class Consumer:
         sights = await note(tx, places)
         fresh = [r for r, sight in zip(refused, sights, strict=True) if sight is Sight.FIRST]
         await enqueue(tx, [self._dead_letter(r) for r in fresh])
+        if conflicting := [r.record.topic for r in fresh if r.reason.code == "conflict"]:
+            await self._alarm(tx, len(conflicting), min(conflicting))
         for r in fresh:
             telemetry.EVENTS.labels(r.record.topic, "set-aside").inc()
             telemetry.DEAD_LETTERS.labels(r.record.topic, r.reason.code).inc()
@@ -223,8 +223,7 @@ class Consumer:
         topic = self._declared(record.topic).dead_letters
         return Message(topic, record.key, headers, record.value or b"")
 
-    async def _alarm(self, tx: Connection, count: int, topics: Collection[str]) -> None:
-        topic = min(topics)
+    async def _alarm(self, tx: Connection, count: int, topic: str) -> None:
         alert = AlertRaised(
             fingerprint=f"conflicting-event/{self.group}/{topic}",
             severity="critical",

@@ -43,19 +43,20 @@ class Outbox:
         events: Sequence[Data],
         *,
         cause: Event | None = None,
-    ) -> None:
-        """Queue *events* for publication after *tx* commits; they happened at *time*.
+    ) -> list[str]:
+        """Queue *events* for publication after *tx* commits; return their ids.
 
-        Events of one key are published in the order of their transactions.  The trace of *cause*
-        goes on in them.
+        They happened at *time*.  Events of one key are published in the order of their
+        transactions.  The trace of *cause* goes on in them.
         """
-        await enqueue(tx, [self._message(data, time, cause) for data in events])
+        ids = [str(new_id()) for _ in events]
+        messages = [self._message(d, i, time, cause) for d, i in zip(events, ids, strict=True)]
+        await enqueue(tx, messages)
+        return ids
 
-    def _message(self, data: Data, time: datetime, cause: Event | None) -> Message:
+    def _message(self, data: Data, id_: str, time: datetime, cause: Event | None) -> Message:
         event_type = event_type_of(data)
-        headers, value = encode(
-            event_type, source=self.source, id_=str(new_id()), time=time, data=data
-        )
+        headers, value = encode(event_type, source=self.source, id_=id_, time=time, data=data)
         key = event_type.key(data).encode()
         return Message(event_type.topic.name, key, [*headers, *telemetry.carry(cause)], value)
 

@@ -7,15 +7,19 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import asyncpg
 import uvicorn
 from faststream.kafka import KafkaBroker
-from litestar import Litestar
-from litestar.datastructures import State
+from litestar import Litestar, static_files
+from litestar.contrib.jinja import JinjaTemplateEngine
+from litestar.datastructures import ResponseHeader, State
 from litestar.openapi import OpenAPIConfig
 from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsPlugin
+from litestar.template import TemplateConfig
 
 from shared import logs, migrate, telemetry
 from shared.bus import Consumer, make_broker
@@ -25,9 +29,20 @@ from shared.schedule import Schedule
 from shared.settings import ServiceSettings, SettingsError
 from shared.web.health import health_routes
 
+# Pages need nothing but themselves and our own style sheet.
+_HEADERS: Final = [
+    ResponseHeader(
+        name="content-security-policy",
+        value="default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self';"
+        " frame-ancestors 'none'; base-uri 'none'",
+    ),
+    ResponseHeader(name="x-content-type-options", value="nosniff"),
+    ResponseHeader(name="referrer-policy", value="no-referrer"),
+]
 RELAY_PAUSE: Final = 0.05  # seconds between looks into an empty outbox
 
 _log = logs.get(__name__)
+_static_files: Any = static_files.create_static_files_router
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +105,28 @@ def make_app(service: Service) -> Litestar:
                 await broker.stop()
 
     app = Litestar(
-        route_handlers=[*health_routes(ready), *service.routes],
+        route_handlers=[
+            *health_routes(ready),
+            _static_files("/static", [_folder("shared.web", "static")]),
+            *service.routes,
+        ],
         lifespan=[lifespan],
         state=State(service.state),
         openapi_config=OpenAPIConfig(title=f"Gallra {service.name}", version="1", path="/openapi"),
+        template_config=TemplateConfig(
+            directory=[
+                Path(str(files(p).joinpath("templates"))) for p in ("shared.web", service.package)
+            ],
+            engine=JinjaTemplateEngine,
+        ),
+        response_headers=_HEADERS,
         plugins=[ProblemDetailsPlugin(ProblemDetailsConfig(enable_for_all_http_exceptions=True))],
     )
     return app
+
+
+def _folder(package: str, name: str) -> Path:
+    return Path(str(files(package).joinpath(name)))
 
 
 def _schedule(service: Service, pool: Pool) -> Schedule:

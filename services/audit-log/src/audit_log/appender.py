@@ -27,7 +27,7 @@ from shared.postgres import Connection
 
 HOLDER: Final = "audit-log"
 
-LOG_CLASS: Final = {"logs.action": 1, "contact.delivery": 2, "contact.delivery.security": 3}
+LOG_CLASS: Final = {"logs.action": 1, "contact.delivery": 6, "contact.delivery.security": 7}
 """The retention class in the leaf, by category; the same as ``log_class`` in policies/."""
 
 ANCHOR: Final = {

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from pydantic import Field, SecretStr
 
-from shared.settings import ServiceSettings
+from shared.settings import Seconds, ServiceSettings
 
 
 class Settings(ServiceSettings):
@@ -15,6 +15,6 @@ class Settings(ServiceSettings):
     )
     log_key: SecretStr = Field(description="Ed25519 seed of the log, 32 bytes in base64.")
     entity: str = Field(default="provider-ab", description="Legal entity whose log it is.")
-    checkpoint_every: timedelta = Field(
-        default=timedelta(seconds=1), description="Pause between checkpoints, in seconds."
+    checkpoint_every: Seconds = Field(
+        default=timedelta(seconds=1), description="Pause between checkpoints."
     )

@@ -69,7 +69,12 @@ async def verify(
                     _check_root(verdict, size, tiles, roots[size])
                 _check_payload(verdict, entry, payload, missing)
             stored = await store.read_tiles(tx, tiles)
-            verdict.problems += [f"tile {t} differs" for t in tiles if stored.get(t) != tiles[t]]
+            # A tile on the edge goes on growing with what we have not read yet.
+            verdict.problems += [
+                f"tile {number} of level {level} differs"
+                for (level, number), hashes in tiles.items()
+                if not stored.get((level, number), b"").startswith(hashes)
+            ]
             tiles = {t: tiles[t] for t in merkle.edge(size)}
             progress(size, verdict.size)
     if size < verdict.size:

@@ -146,7 +146,7 @@ class DeliveryChanged(Data):
     delivery_id: Name
     message_id: Name
     message_type: Name
-    customer_id: Name
+    customer_id: Name | None
     recipient_token: Name
     state: DeliveryState
     at: Instant
@@ -158,7 +158,7 @@ class AlertRaised(Data):
     fingerprint: Name
     severity: Literal["info", "warning", "critical"]
     summary: Text
-    labels: Annotated[dict[Name, Name], Field(max_length=50, default_factory=dict)]
+    labels: dict[Name, Name] = Field(max_length=50, default_factory=dict[str, str])
     runbook: Name | None = None
 
 

@@ -246,7 +246,7 @@ class MessageRequested(Data):
     )
     roles: Annotated[list[Literal["billing", "technical", "dpo"]], Field(min_length=1)]
     template: Name
-    params: Annotated[dict[Name, Any], Field(max_length=100, default_factory=dict)]
+    params: dict[Name, Any] = Field(max_length=100, default_factory=dict[str, Any])
     send_after: Instant | None = None
     send_before: Instant | None = None
     maintenance_window: MaintenanceWindow | None = None

@@ -2,7 +2,7 @@
 -- in payload, and goes from there.
 
 CREATE TABLE tree (
-    only   boolean  PRIMARY KEY DEFAULT true CHECK (only),
+    alone  boolean  PRIMARY KEY DEFAULT true CHECK (alone),
     size   bigint   NOT NULL CHECK (size >= 0)
 );
 INSERT INTO tree (size) VALUES (0);   -- this row's lock is what makes appenders take turns

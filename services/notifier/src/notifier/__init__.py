@@ -1,0 +1,1 @@
+"""Every mail accounted for: service messages, on-call alerts and their ledger."""

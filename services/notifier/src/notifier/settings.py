@@ -1,0 +1,53 @@
+"""What an operator may set, read once at start from ``GALLRA_*`` variables."""
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from notifier.addresses import normal
+from shared.errors import Rejected
+from shared.settings import ServiceSettings
+
+_KEY = 32
+
+
+def _key(value: SecretStr) -> SecretStr:
+    try:
+        size = len(base64.b64decode(value.get_secret_value(), validate=True))
+    except binascii.Error:
+        size = 0
+    if size != _KEY:
+        raise ValueError("32 bytes in base64 are needed")
+    return value
+
+
+def _addresses(value: str) -> str:
+    for address in value.split(","):
+        try:
+            normal(address.strip())
+        except Rejected as error:
+            raise ValueError("mail addresses, separated by commas, are needed") from error
+    return value
+
+
+class Settings(ServiceSettings):
+    """Configuration of the notifier."""
+
+    smtp: str = Field(pattern=r"^[^:\s]+:\d+$", description="host:port of the mail relay.")
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_starttls: bool = Field(default=False, description="Refuse to send without TLS.")
+    mail_from: Annotated[str, AfterValidator(_addresses)] = Field(
+        description="Sender of all mails; its domain is ours."
+    )
+    oncall: Annotated[str, AfterValidator(_addresses)] = Field(
+        description="Addresses that alerts go to, separated by commas."
+    )
+    address_key: Annotated[SecretStr, AfterValidator(_key)] = Field(
+        description="Key of the HMAC that finds addresses again, 32 bytes in base64."
+    )
+    policies: Path = Field(description="Folder with messages.yaml.")
+    entity: str = Field(default="provider-ab", description="Legal entity that writes the mails.")

@@ -1,0 +1,56 @@
+"""Puts the policies that a service was started with in force, and says so in the master log."""
+
+import hashlib
+from dataclasses import dataclass
+
+from retention import store
+from retention.policy import Policy
+from retention.registry import Registry
+from shared.clock import Clock
+from shared.events.gallra import PolicyActivated
+from shared.outbox import Outbox
+from shared.postgres import Pool, transaction
+from shared.settings import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """Compares the policies at hand with those in force."""
+
+    registry: Registry
+    outbox: Outbox
+    clock: Clock
+
+    async def run(self, pool: Pool) -> None:
+        """Activate new versions and find the deadlines of the records they cover anew.
+
+        Raises:
+            SettingsError: a policy was changed without a new version, or is older than what is in
+                force.
+        """
+        now = self.clock.now()
+        async with transaction(pool) as tx:
+            await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('policies', 0))")
+            in_force = await store.policies(tx)
+            for category, policy in sorted(self.registry.policies.by_category.items()):
+                sha256 = _digest(policy)
+                version, known = in_force.get(category, (0, b""))
+                if (version, known) == (policy.version, sha256):
+                    continue
+                if policy.version <= version:
+                    raise SettingsError(
+                        f"policies/{category}.yaml: version {version} is in force with other"
+                        f" content; give the change version {version + 1}"
+                    )
+                await store.put_policy(tx, category, policy.version, sha256, now)
+                activated = PolicyActivated(
+                    category=category, version=policy.version, sha256=sha256.hex()
+                )
+                await self.outbox.announce(tx, now, [activated])
+                if version:
+                    records = await store.records_of(tx, categories=[category])
+                    await self.registry.refresh(tx, records)
+
+
+def _digest(policy: Policy) -> bytes:
+    return hashlib.sha256(policy.model_dump_json().encode()).digest()

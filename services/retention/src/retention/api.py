@@ -1,0 +1,109 @@
+"""The retention service over HTTP: the report, as a page and for programs, and holds."""
+
+import asyncio
+from collections.abc import Collection
+from datetime import date
+from typing import Annotated, Any, Final, Literal
+
+import httpx
+from litestar import Response, get
+from litestar.datastructures import State
+from litestar.params import Parameter
+from litestar.response import Redirect, Template
+
+from retention import report_store, store
+from retention.calendar import civil_day, day_after, start_of
+from retention.report import Report, Span, as_csv, as_json, make
+from shared import logs
+from shared.canonical import digest
+from shared.events.gallra import ReportIssued
+from shared.ids import new_id
+from shared.postgres import Pool, transaction
+
+_log = logs.get(__name__)
+
+Day = Annotated[date | None, Parameter()]
+
+
+@get("/", include_in_schema=False)
+async def front() -> Redirect:
+    """Lead to the report."""
+    return Redirect("/report")
+
+
+@get("/report", include_in_schema=False)
+async def page(
+    state: State,
+    start: Annotated[date | None, Parameter(query="from")] = None,
+    end: Annotated[date | None, Parameter(query="to")] = None,
+    as_of: date | None = None,
+) -> Template:
+    """Show the report."""
+    report = await _make(state, start, end, as_of)
+    return Template("report.html", context={"report": report, "audit_log": state.audit_log_url})
+
+
+@get("/api/v1/report")
+async def download(
+    state: State,
+    start: Annotated[date | None, Parameter(query="from")] = None,
+    end: Annotated[date | None, Parameter(query="to")] = None,
+    as_of: date | None = None,
+    form: Annotated[Literal["json", "csv"], Parameter(query="format")] = "json",
+) -> Response[str]:
+    """Return the report; that it was issued goes into the master log."""
+    report = await _make(state, start, end, as_of)
+    body = as_csv(report) if form == "csv" else as_json(report)
+    pool: Pool = state.pool
+    async with transaction(pool) as tx:
+        issued = ReportIssued(
+            report_id=str(new_id()),
+            period_from=report.period.start,
+            period_to=report.period.end,
+            as_of=report.period.as_of,
+            sha256=digest(body.encode()).hex(),
+        )
+        await state.outbox.announce(tx, report.made_at, [issued])
+    kind = "text/csv; charset=utf-8" if form == "csv" else "application/json"
+    return Response(body, media_type=kind)
+
+
+async def _make(state: State, start: date | None, end: date | None, as_of: date | None) -> Report:
+    now = state.clock.now()
+    today = civil_day(now)
+    span = Span(start or date(today.year, 1, 1), end or today, as_of or today)
+    pool: Pool = state.pool
+    async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
+        first, last = start_of(span.start), start_of(day_after(span.end))
+        purged = await report_store.purged(tx, first, last)
+        events = {row["closed_event"] for row in purged if row["closed_event"]}
+        entries = await _entries(state.audit_log_url, events)
+        return await make(tx, state.policies, span, now, entries)
+
+
+async def _entries(audit_log_url: str, events: Collection[str]) -> dict[str, int]:
+    """Return where in the master log *events* are; none of them while it cannot be asked."""
+    async with httpx.AsyncClient(base_url=audit_log_url, timeout=5) as client:
+
+        async def find(event_id: str) -> tuple[str, int] | None:
+            answer = await client.get("/api/v1/entries", params={"event_id": event_id})
+            found: list[dict[str, Any]] = answer.raise_for_status().json()["entries"]
+            return (event_id, found[0]["index"]) if found else None
+
+        try:
+            found = await asyncio.gather(*(find(event_id) for event_id in events))
+        except httpx.HTTPError:
+            _log.warning("the audit-log cannot be asked for entries")
+            return {}
+    return dict(pair for pair in found if pair is not None)
+
+
+@get("/api/v1/holds")
+async def holds(state: State) -> dict[str, Any]:
+    """Return all legal holds, newest first."""
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        return {"holds": await store.holds(tx)}
+
+
+ROUTES: Final = [front, page, download, holds]

@@ -1,0 +1,57 @@
+"""The composition root: the only place that knows which parts make up the retention service."""
+
+from retention import policy
+from retention.activation import Activation
+from retention.api import ROUTES
+from retention.document import DocumentError
+from retention.handlers import CONSUMES, Handlers
+from retention.purge import PurgeLoop
+from retention.registry import Registry
+from retention.settings import Settings
+from shared.bus import Consumer
+from shared.clock import SystemClock
+from shared.outbox import Outbox
+from shared.service import Job, Service
+from shared.settings import SettingsError
+
+
+def build(settings: Settings) -> Service:
+    """Assemble the service; nothing connects before it runs."""
+    clock = SystemClock()
+    outbox = Outbox("//gallra/retention")
+    try:
+        policies = policy.load(settings.policies)
+    except DocumentError as error:
+        raise SettingsError(f"GALLRA_POLICIES:\n{error}") from error
+    registry = Registry(policies)
+    loop = PurgeLoop(
+        outbox=outbox,
+        clock=clock,
+        actions={p.category: p.action for p in policies.by_category.values() if p.stored},
+        answer_within=settings.answer_within,
+        alert_after=settings.alert_after,
+        limit=settings.sweep_limit,
+    )
+    consumer = Consumer(
+        group="retention",
+        types=CONSUMES,
+        handle=Handlers(registry, loop).handle,
+        outbox=outbox,
+        clock=clock,
+        prefix=settings.topic_prefix,
+    )
+    return Service(
+        name="retention",
+        package="retention",
+        settings=settings,
+        consumer=consumer,
+        jobs=[Job("sweep", settings.sweep_every, loop.sweep)],
+        routes=ROUTES,
+        on_start=Activation(registry, outbox, clock).run,
+        state={
+            "policies": policies,
+            "outbox": outbox,
+            "clock": clock,
+            "audit_log_url": settings.audit_log_url,
+        },
+    )

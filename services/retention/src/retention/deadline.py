@@ -1,0 +1,345 @@
+"""How long a record is kept: the policy's rule, its later versions, holds and rights; pure.
+
+``keep_through`` is the last civil day on which data is kept, inclusive; it may be purged from the
+next midnight in the entity's zone, and must be gone when the grace of its category has passed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from retention import law
+from retention.anchor import Resolved, Step
+from retention.calendar import (
+    STOCKHOLM,
+    Moment,
+    add_months,
+    civil_day,
+    day_after,
+    end_of,
+    start_of,
+)
+from retention.rule import (
+    Bfl72,
+    Bfl76Original,
+    Keeping,
+    Max,
+    Min,
+    NeverStored,
+    Oss10y,
+    Period,
+    Terms,
+)
+from shared.errors import Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """Until when a record, or all records of a deadline key, are kept, and why.
+
+    Attributes:
+        status: ``scheduled`` has dates; ``open`` waits for the need to end; ``indeterminate``
+            lacks a fact and is never purged; ``held`` waits for a hold with no end.
+        keep_through: Last civil day kept; set if, and only if, scheduled.
+        statutory: The law sets a minimum.
+        floor: That minimum as the last civil day, if it is known.
+        provisional: Rests on a financial year that is not closed and may still change.
+        missing: The fact that is missing, if indeterminate.
+        steps: How it follows from the facts.
+    """
+
+    status: Literal["scheduled", "open", "indeterminate", "held"]
+    keep_through: date | None = None
+    statutory: bool = False
+    floor: date | None = None
+    provisional: bool = False
+    missing: str | None = None
+    steps: tuple[Step, ...] = ()
+    grace_days: int = 7
+    zone: ZoneInfo = STOCKHOLM
+
+    @property
+    def purge_from(self) -> datetime | None:
+        """The first instant, in UTC, at which purging is lawful."""
+        return self._midnight(1)
+
+    @property
+    def must_purge_by(self) -> datetime | None:
+        """The instant, in UTC, by which every holder must have confirmed."""
+        return self._midnight(1 + self.grace_days)
+
+    def _midnight(self, days: int) -> datetime | None:
+        if self.keep_through is None:
+            return None
+        return start_of(day_after(self.keep_through, days), self.zone)
+
+    def because(self, fact: str, rule: str, source: str = "") -> "Deadline":
+        """Return the same with one more step of explanation."""
+        return replace(self, steps=(*self.steps, Step(fact, rule, source)))
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a rule may ask beside the day of the anchor.
+
+    Attributes:
+        years: Financial years of the entity.
+        vat_scheme: Under which the sale was declared, if under a special one.
+        converted: When a paper original was transferred to electronic form.
+        as_of: The day for which one asks, where the law itself has changed.
+    """
+
+    years: law.FinancialYears = field(default_factory=law.FinancialYears)
+    vat_scheme: Literal["oss"] | None = None
+    converted: date | None = None
+    as_of: date | None = None
+
+
+def compute(
+    terms: Terms,
+    resolved: Resolved,
+    circumstances: Circumstances | None = None,
+    *,
+    zone: ZoneInfo = STOCKHOLM,
+) -> Deadline:
+    """Return the deadline of all records that one version of a policy anchors on the same day.
+
+    Raises:
+        Rejected: no such record can exist, for the category is never stored.
+    """
+    rule = terms.rule
+    if isinstance(rule, NeverStored):
+        raise Rejected("data of this category is never stored", code="never-stored")
+    blank = Deadline(
+        "indeterminate",
+        statutory=terms.statutory,
+        missing=resolved.missing,
+        steps=resolved.steps,
+        grace_days=terms.grace_days,
+        zone=zone,
+    )
+    if resolved.day is None:
+        return blank if resolved.state == "indeterminate" else replace(blank, status="open")
+    try:
+        kept = _kept(rule, resolved.day, circumstances or Circumstances())
+    except _UnknownError as unknown:
+        return replace(blank, missing=str(unknown))
+    if kept is None:
+        return replace(blank, missing="a rule for sales outside the union scheme")
+    return replace(
+        blank,
+        status="scheduled",
+        keep_through=kept.through,
+        floor=kept.through if terms.statute else kept.floor,
+        provisional=kept.provisional,
+        steps=(*resolved.steps, *kept.steps),
+    )
+
+
+def compute_under(
+    versions: Sequence[Terms],
+    resolved: Resolved,
+    circumstances: Circumstances | None = None,
+    *,
+    zone: ZoneInfo = STOCKHOLM,
+) -> Deadline:
+    """Return the deadline under a policy with a history of *versions*, in any order.
+
+    Data is kept as promised when its clock started.  A later version moves it only if it says so,
+    or a statute demands more; it never revives a deadline that has passed, and makes nothing due
+    before it is in force itself.
+    """
+    ordered = sorted(versions, key=lambda terms: terms.effective_from)
+    day = resolved.day or date.max
+    promised = max(sum(terms.effective_from <= day for terms in ordered) - 1, 0)
+    deadline = compute(ordered[promised], resolved, circumstances, zone=zone)
+    for terms in ordered[promised + 1 :]:
+        deadline = _changed(deadline, compute(terms, resolved, circumstances, zone=zone), terms)
+    return deadline
+
+
+def _changed(old: Deadline, new: Deadline, terms: Terms) -> Deadline:
+    fact = f"the policy changed on {terms.effective_from}"
+    if old.keep_through is None or new.keep_through is None:
+        return old if terms.existing == "keep" else new
+    if old.keep_through < terms.effective_from:
+        return old.because(fact, "a deadline that has passed is not revived")
+    demanded = new.floor is not None and new.floor > old.keep_through
+    if terms.existing == "keep" and not demanded:
+        return old.because(fact, "existing data is kept as promised", "GDPR article 5(1)(b), (e)")
+    if new.keep_through >= old.keep_through:
+        return new.because(fact, "applies to existing data")
+    through = max(new.keep_through, day_after(terms.effective_from, -1))
+    return replace(new, keep_through=min(through, old.keep_through)).because(
+        fact, "applies to existing data, which is never due before the change"
+    )
+
+
+class _UnknownError(Exception):
+    """A fact is missing; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    through: date
+    steps: tuple[Step, ...]
+    floor: date | None = None
+    provisional: bool = False
+
+
+def _kept(rule: Keeping, day: date, circumstances: Circumstances) -> _Kept | None:
+    """Return what *rule* says of a record anchored on *day*; None if it does not concern it."""
+    match rule:
+        case Bfl72():
+            year = _year(day, circumstances)
+            text = "31 December of the seventh year after the one in which it ended"
+            return _statutory(law.bfl_7_2(year), year, Step(f"{year}", text, law.BFL_7_2))
+        case Bfl76Original():
+            return _original(_year(day, circumstances), circumstances)
+        case Oss10y():
+            if circumstances.vat_scheme != "oss":
+                return None
+            through = law.oss_10y(day)
+            text = "31 December of the tenth year after the year of the sale"
+            step = Step(f"sold under the union scheme on {day}", text, law.OSS)
+            return _Kept(through, (step,), floor=through)
+        case Period():
+            return _period(rule, day)
+        case Max() | Min():
+            parts = [_kept(part, day, circumstances) for part in rule.rules]
+            return _combined(rule, [part for part in parts if part is not None])
+
+
+def _year(day: date, circumstances: Circumstances) -> law.FinancialYear:
+    year = circumstances.years.containing(day)
+    if year is None:
+        raise _UnknownError(f"financial year of {day}")
+    return year
+
+
+def _original(year: law.FinancialYear, circumstances: Circumstances) -> _Kept:
+    if circumstances.as_of is None:
+        raise _UnknownError("the day for which one asks")
+    converted, as_of = circumstances.converted, circumstances.as_of
+    through = law.bfl_7_6_original(year, converted, as_of)
+    fact = f"paper of {year}, converted on {converted}" if converted else f"paper of {year}"
+    step = Step(fact, f"by the law as it stands on {as_of}", law.BFL_7_6)
+    return _statutory(through, year, step)
+
+
+def _statutory(through: date, year: law.FinancialYear, step: Step) -> _Kept:
+    return _Kept(through, (step,), floor=through, provisional=not year.closed)
+
+
+def _period(rule: Period, day: date) -> _Kept:
+    if rule.months is not None:
+        through, length = add_months(day, rule.months), f"{rule.months} months"
+    else:
+        through, length = day_after(day, rule.days or 0), f"{rule.days} days"
+    if rule.end_of is not None:
+        through, length = end_of(through, rule.end_of), f"{length}, to the end of the {rule.end_of}"
+    return _Kept(through, (Step(f"anchored on {day}", length, "lag (1930:173) 1 §"),))
+
+
+def _combined(rule: Max | Min, parts: Sequence[_Kept]) -> _Kept | None:
+    if not parts:
+        return None
+    longest = isinstance(rule, Max)
+    through = (max if longest else min)(part.through for part in parts)
+    step = Step(
+        f"kept through {through}", f"the {'longest' if longest else 'shortest'} rule counts"
+    )
+    return _Kept(
+        through,
+        (*(step for part in parts for step in part.steps), step),
+        floor=max((part.floor for part in parts if part.floor is not None), default=None),
+        provisional=any(part.provisional for part in parts),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A reason to keep a record beyond its deadline: a legal hold, an open request, a restriction.
+
+    Attributes:
+        from_day: First civil day of the hold.
+        through: Last civil day, inclusive; None while nobody has lifted it.
+        grace_days: Kept on for so long afterwards, for others to object: 14 days after a legal
+            hold, none after an open request.
+        category: What it covers; None for any.
+        customer_id: Whose records it covers; None for any.
+
+    Raises:
+        Rejected: it ends before it begins.
+    """
+
+    from_day: date
+    through: date | None = None
+    grace_days: int = 14
+    category: str | None = None
+    customer_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.through is not None and self.through < self.from_day:
+            raise Rejected("a hold ends before it begins")
+
+    def covers(self, category: str, customer_id: str | None = None) -> bool:
+        """Return whether records of this category and customer are in its scope."""
+        return self.category in (None, category) and self.customer_id in (None, customer_id)
+
+
+def override(
+    deadline: Deadline,
+    *,
+    as_of: date,
+    holds: Iterable[Hold] = (),
+    erasure_accepted: Moment | None = None,
+) -> Deadline:
+    """Return the deadline of one record on top of *deadline*, that of its key.
+
+    An accepted erasure makes it due on the day of acceptance, though never below a statutory
+    minimum; holds push it out, with no grace where erasure waits for their end.
+
+    Args:
+        deadline: By policy.
+        as_of: The last day on which the record is known to exist: a hold that begins later than
+            this and than the deadline finds nothing left to keep.
+        holds: Those that cover the record.
+        erasure_accepted: When a request to erase it was granted.
+    """
+    if erasure_accepted is not None:
+        deadline = _pulled(deadline, civil_day(erasure_accepted, deadline.zone))
+    for hold in sorted(holds, key=lambda hold: hold.from_day):
+        deadline = _pushed(deadline, hold, as_of, graced=erasure_accepted is None)
+    return deadline
+
+
+def _pulled(deadline: Deadline, accepted: date) -> Deadline:
+    fact, source = f"erasure accepted on {accepted}", "GDPR article 17(1)"
+    if deadline.statutory and deadline.floor is None:
+        unknown = "kept by law for a time that is not known yet"
+        return deadline.because(fact, unknown, "GDPR article 17(3)(b)")
+    through = min(deadline.keep_through or date.max, day_after(accepted, -1))
+    if deadline.floor is not None and through < deadline.floor:
+        pulled = replace(deadline, keep_through=deadline.floor)
+        return pulled.because(fact, "not before the statutory minimum", "GDPR article 17(3)(b)")
+    pulled = replace(deadline, status="scheduled", keep_through=through, missing=None)
+    return pulled.because(fact, "due at once", source)
+
+
+def _pushed(deadline: Deadline, hold: Hold, as_of: date, *, graced: bool) -> Deadline:
+    if deadline.keep_through is None or hold.from_day > max(
+        day_after(deadline.keep_through), as_of
+    ):
+        return deadline
+    if hold.through is None:
+        held = replace(deadline, status="held", keep_through=None)
+        return held.because(f"held since {hold.from_day}", "nothing is purged under a hold")
+    through = day_after(hold.through, hold.grace_days if graced else 0)
+    if through <= deadline.keep_through:
+        return deadline
+    fact = f"held from {hold.from_day} through {hold.through}"
+    rule = f"kept through {through}, grace included" if graced else "due when the hold ends"
+    return replace(deadline, keep_through=through).because(fact, rule, "GDPR article 17(3)(e)")

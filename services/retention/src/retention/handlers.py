@@ -1,0 +1,169 @@
+"""What the retention service does when something happens elsewhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import groupby
+from typing import Any, Final
+
+from retention import store
+from retention.calendar import civil_day
+from retention.law import FinancialYear
+from retention.purge import PurgeLoop
+from retention.registry import Registry, overlapping
+from retention.store import Ref
+from shared.cloudevents import Event
+from shared.errors import Rejected
+from shared.events.catalogue import EVENT_TYPES, FISCAL_YEARS, RECORDS, RESULTS, SERVICES
+from shared.events.gallra import PurgeResult
+from shared.events.model import OneMoment
+from shared.events.platform import (
+    AccountSettled,
+    AnchorRevoked,
+    FiscalYearClosed,
+    FiscalYearEvent,
+    RecordAnchored,
+    RecordConverted,
+    RecordGone,
+    RecordLinked,
+    RecordRef,
+    RecordRegistered,
+    ServiceEvent,
+    ServiceReactivated,
+    ServiceStarted,
+    ServiceTerminated,
+    TerminationRevoked,
+)
+from shared.postgres import Connection
+
+_TOPICS: Final = (RECORDS, SERVICES, FISCAL_YEARS, RESULTS)
+CONSUMES: Final = [event_type for event_type in EVENT_TYPES if event_type.topic in _TOPICS]
+
+_STEPS: Final[dict[type, str]] = {
+    ServiceStarted: "started",
+    ServiceTerminated: "terminated",
+    ServiceReactivated: "reactivated",
+    TerminationRevoked: "termination-revoked",
+}
+
+
+@dataclass(slots=True)
+class _Touched:
+    """What a batch changed, so that deadlines are found anew once for all of it."""
+
+    refs: set[Ref] = field(default_factory=set[Ref])
+    customers: set[str] = field(default_factory=set[str])
+    entities: set[str] = field(default_factory=set[str])
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """Takes facts into the registry and answers of holders into the purge loop."""
+
+    registry: Registry
+    loop: PurgeLoop
+
+    async def handle(self, tx: Connection, events: Sequence[Event]) -> None:
+        """Handle a batch: note all facts in order, then find the deadlines they change."""
+        touched = _Touched()
+        for registrations, run in groupby(events, lambda e: isinstance(e.data, RecordRegistered)):
+            if registrations:
+                touched.refs |= await self._register(tx, list(run))
+            else:
+                await self._note(tx, list(run), touched)
+        await self._refresh(tx, touched)
+
+    async def _note(self, tx: Connection, events: Sequence[Event], touched: _Touched) -> None:
+        for event in events:
+            match event.data:
+                case RecordRef() as record:
+                    self.registry.check_holder(record.category, record.holder)
+                    await _note(tx, event, record)
+                    touched.refs.add(_ref(record))
+                case ServiceEvent() as step:
+                    await _note_step(tx, step)
+                    touched.customers.add(step.customer_id)
+                case AccountSettled() as settled:
+                    day = _day(settled)
+                    await store.add_customer_anchor(tx, settled.customer_id, "settled", day)
+                    touched.customers.add(settled.customer_id)
+                case FiscalYearEvent() as year:
+                    await _note_year(tx, year)
+                    touched.entities.add(year.entity)
+                case PurgeResult():
+                    await self.loop.on_result(tx, event)
+                case _:
+                    raise Rejected(f"{event.type.name} is not for retention", code="unknown-type")
+
+    async def _register(self, tx: Connection, events: Sequence[Event]) -> set[Ref]:
+        rows: list[tuple[Any, ...]] = []
+        anchors: list[tuple[Any, ...]] = []
+        for event in events:
+            data: Any = event.data
+            self.registry.check_holder(data.category, data.holder)
+            ref = _ref(data)
+            scheme = data.vat_scheme or ""
+            rows.append((*ref, data.entity, data.customer_id, data.group, scheme))
+            anchors += [(*ref, a.anchor_id, a.kind, _day(a)) for a in data.anchors]
+        await store.register(tx, rows, max(event.time for event in events))
+        await store.add_anchors(tx, anchors)
+        return {row[:3] for row in rows}
+
+    async def _refresh(self, tx: Connection, touched: _Touched) -> None:
+        records = await store.records_by_ref(tx, touched.refs) if touched.refs else []
+        if touched.customers:
+            records += await store.records_of(tx, customers=touched.customers)
+        await self.registry.refresh(tx, list({r.id: r for r in records}.values()))
+        for entity in sorted(touched.entities):
+            await self.registry.refresh_entity(tx, entity)
+
+
+def _ref(record: RecordRef) -> Ref:
+    return record.holder, record.category, record.record_id
+
+
+def _day(moment: OneMoment) -> date:
+    """Return the civil day; a day that was named wins over an instant."""
+    return civil_day(moment.date or moment.at or date.min)
+
+
+async def _note(tx: Connection, event: Event, record: RecordRef) -> None:
+    """Note one fact about a record."""
+    ref = _ref(record)
+    match record:
+        case RecordAnchored():
+            await store.add_anchors(tx, [(*ref, record.anchor_id, record.kind, _day(record))])
+            if record.supersedes is not None:
+                await store.withdraw_anchor(tx, ref, record.supersedes, "superseded")
+            if record.vat_scheme is not None:
+                _require(await store.set_scheme(tx, ref, record.vat_scheme))
+        case AnchorRevoked():
+            await store.withdraw_anchor(tx, ref, record.anchor_id, "revoked")
+        case RecordLinked():
+            _require(await store.link(tx, ref, record.group))
+        case RecordConverted():
+            await store.add_anchors(tx, [(*ref, event.id, "converted", _day(record))])
+        case RecordGone():
+            await store.forget(tx, [ref])
+        case _:
+            raise Rejected(f"{event.type.name} is not for retention", code="unknown-type")
+
+
+def _require(known: bool) -> None:
+    if not known:
+        raise Rejected("the record is not registered", code="unknown-reference")
+
+
+async def _note_step(tx: Connection, step: ServiceEvent) -> None:
+    at = None if step.date is not None else step.at
+    row = (step.customer_id, step.service_id, _STEPS[type(step)], _day(step), at)
+    await store.add_service_event(tx, row)
+
+
+async def _note_year(tx: Connection, event: FiscalYearEvent) -> None:
+    year = FinancialYear(event.start, event.end)
+    known = (await store.fiscal_years(tx, [event.entity]))[event.entity]
+    if other := overlapping(known, year):
+        raise Rejected(f"{year} overlaps {other}", code="fiscal-year")
+    closed = isinstance(event, FiscalYearClosed)
+    await store.put_fiscal_year(tx, (event.entity, year.first_day, year.last_day, closed))

@@ -1,0 +1,277 @@
+"""The closed purge loop: orders what is due, takes answers, chases silence, closes jobs.
+
+A chunk of at most 500 references goes to one holder in two phases: ``prepare`` quarantines and may
+refuse, ``commit`` erases.  Between the two everything is looked at again; what is no longer due,
+or came under a hold, is cancelled.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from itertools import groupby
+from typing import Any, Final, Literal
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from retention import purge_store as store
+from retention.purge_store import Chunk, Due
+from retention.store import hold_epoch
+from shared.clock import Clock
+from shared.cloudevents import Event
+from shared.errors import Rejected
+from shared.events.gallra import (
+    AlertRaised,
+    AlertResolved,
+    Counts,
+    PurgeCancel,
+    PurgeCommand,
+    PurgeCommit,
+    PurgeJobClosed,
+    PurgeJobOpened,
+    PurgePrepare,
+    PurgeResult,
+)
+from shared.holder import command_hash
+from shared.ids import new_id
+from shared.outbox import Outbox
+from shared.postgres import Connection, Pool, sole, transaction
+
+CHUNK: Final = 500  # references in a command, by contract
+COMMAND_LIVES: Final = timedelta(days=7)
+HOLD_GRACE: Final = timedelta(days=14)
+REFUSED_RETRY: Final = timedelta(days=1)  # where a holder gives no date
+_SWEDEN: Final = ZoneInfo("Europe/Stockholm")
+
+_PHASE: Final[Mapping[str, type[PurgeCommand]]] = {
+    "preparing": PurgePrepare,
+    "committing": PurgeCommit,
+    "cancelling": PurgeCancel,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeLoop:
+    """Brings every record that is due to a confirmed end.
+
+    Attributes:
+        actions: What is done to a record of each category: ``erase`` or ``anonymise``.
+        answer_within: How long a holder may take before it is asked again.
+        alert_after: How long a holder may be silent before on-call is told.
+        limit: Records ordered per sweep.
+    """
+
+    outbox: Outbox
+    clock: Clock
+    actions: Mapping[str, Literal["erase", "anonymise"]]
+    answer_within: timedelta
+    alert_after: timedelta
+    limit: int
+
+    async def sweep(self, pool: Pool) -> int:
+        """Do what is to be done now; return how many purges were ordered.
+
+        Orders and their announcements commit together.
+        """
+        now = self.clock.now()
+        async with transaction(pool) as tx:
+            if not await sole(tx, "purge"):
+                return 0
+            epoch = await hold_epoch(tx)
+            items = await store.due(tx, now, HOLD_GRACE, self.actions, self.limit)
+            by_category = sorted(items, key=lambda d: (d.category, d.policy_version))
+            for _, group in groupby(by_category, key=lambda d: (d.category, d.policy_version)):
+                await self._open(tx, list(group), epoch, now)
+            for chunk in await store.silent_chunks(tx, now, self.limit):
+                await self._ask_again(tx, chunk, now)
+            for job in await store.finished_jobs(tx):
+                await self._close(tx, job, now)
+            await self._watch(tx, now)
+        return len(items)
+
+    async def _open(self, tx: Connection, items: Sequence[Due], epoch: int, now: datetime) -> None:
+        job = new_id()
+        must_purge_by = min(item.must_purge_by for item in items)
+        await store.open_job(tx, job, items, must_purge_by, now)
+        chunks = 0
+        holders: list[str] = []
+        for holder, group in groupby(sorted(items, key=lambda d: d.holder), lambda d: d.holder):
+            owned = list(group)
+            holders.append(holder)
+            for start in range(0, len(owned), CHUNK):
+                chunks += 1
+                await self._send_chunk(tx, job, owned[start : start + CHUNK], epoch, now)
+        opened = PurgeJobOpened(
+            job_id=str(job),
+            category=items[0].category,
+            reason="deadline",
+            policy_version=items[0].policy_version,
+            records=len(items),
+            chunks=chunks,
+            holders=holders,
+            must_purge_by=must_purge_by,
+        )
+        await self.outbox.announce(tx, now, [opened])
+
+    async def _send_chunk(
+        self, tx: Connection, job: UUID, items: Sequence[Due], epoch: int, now: datetime
+    ) -> None:
+        chunk = new_id()
+        first = items[0]
+        command = _hashed(
+            {
+                "job_id": str(job),
+                "chunk_id": str(chunk),
+                "holder": first.holder,
+                "category": first.category,
+                "action": self.actions[first.category],
+                "refs": [item.record_id for item in items],
+                "reason": "deadline",
+                "policy_version": first.policy_version,
+                "purge_from": max(item.purge_from for item in items),
+                "hold_epoch": epoch,
+                "not_after": now + COMMAND_LIVES,
+            }
+        )
+        records = [item.id for item in items]
+        await store.add_chunk(tx, chunk, command, records, now, now + self.answer_within)
+        await self.outbox.announce(tx, now, [command])
+
+    async def _ask_again(self, tx: Connection, chunk: Chunk, now: datetime) -> None:
+        """Send the command of a silent chunk again, waiting twice as long each time."""
+        pause = min(self.answer_within * 2**chunk.attempts, timedelta(hours=6))
+        await store.asked_again(tx, chunk.id, now + pause)
+        await self.outbox.announce(tx, now, [_command(chunk)])
+
+    async def _close(self, tx: Connection, job: Mapping[str, Any], now: datetime) -> None:
+        counted = {name: job[name] for name in Counts.model_fields}
+        closed = PurgeJobClosed(
+            job_id=str(job["id"]),
+            category=job["category"],
+            policy_version=job["policy_version"],
+            counts=Counts(**counted),
+            holders=sorted(job["holders"]),
+            completed_at=job["completed_at"],
+        )
+        [event_id] = await self.outbox.announce(tx, now, [closed])
+        await store.close_job(tx, job["id"], event_id, now)
+
+    async def on_result(self, tx: Connection, event: Event) -> None:
+        """Take a holder's answer.
+
+        Raises:
+            Rejected: it is not the answer to what was asked: another holder's, another command's,
+                or from before the last hold.
+        """
+        result = event.data
+        if not isinstance(result, PurgeResult):
+            raise Rejected(f"{event.type.name} is no purge result", code="unknown-type")
+        chunk = await store.lock_chunk(tx, _uuid(result.chunk_id))
+        if chunk is None:
+            raise Rejected("the chunk is not known here", code="unknown-reference")
+        command = _command(chunk)
+        echoed = (result.holder, result.command_hash, result.hold_epoch)
+        if echoed != (command.holder, command.command_hash, command.hold_epoch):
+            raise Rejected("the answer does not echo the command", code="mismatched-result")
+        match chunk.state, result.phase:
+            case "preparing", "prepare":
+                await self._prepared(tx, event, chunk, result)
+            case "committing", "commit":
+                await self._committed(tx, chunk, result)
+            case "cancelling", "cancel":
+                await store.finish(tx, chunk.id, result, 0)
+            case _:
+                pass  # an answer given twice: the first one counted
+
+    async def _prepared(
+        self, tx: Connection, event: Event, chunk: Chunk, result: PurgeResult
+    ) -> None:
+        now = self.clock.now()
+        refused = await self._release_refused(tx, chunk, result, now)
+        left = [ref for ref in chunk.refs if ref not in refused]
+        if not left:
+            await store.finish(tx, chunk.id, result, len(refused))
+            return
+        stands = await hold_epoch(tx) == result.hold_epoch
+        go = stands and await store.still_due(tx, chunk.id, now, HOLD_GRACE)
+        state = "committing" if go else "cancelling"
+        if not go:
+            await store.release(tx, chunk.id, left, None)
+        await store.advance(tx, chunk.id, state, left, now + self.answer_within)
+        command = _as(_PHASE[state], _command(chunk))
+        await self.outbox.announce(tx, now, [command], cause=event)
+
+    async def _committed(self, tx: Connection, chunk: Chunk, result: PurgeResult) -> None:
+        refused = await self._release_refused(tx, chunk, result, self.clock.now())
+        await store.forget_purged(tx, chunk.id)
+        asked = len(_command(chunk).refs) - len(chunk.refs)
+        await store.finish(tx, chunk.id, result, asked + len(refused & set(chunk.refs)))
+
+    async def _release_refused(
+        self, tx: Connection, chunk: Chunk, result: PurgeResult, now: datetime
+    ) -> set[str]:
+        """Let go of the records that the holder kept, until the day it named."""
+        for exception in result.exceptions:
+            day = exception.until
+            until = (
+                datetime.combine(day + timedelta(days=1), time.min, _SWEDEN)
+                if day is not None
+                else now + REFUSED_RETRY
+            )
+            await store.release(tx, chunk.id, [exception.ref], until)
+        return {exception.ref for exception in result.exceptions}
+
+    async def _watch(self, tx: Connection, now: datetime) -> None:
+        """Raise an alert for each silent holder and overdue category, and resolve those past."""
+        alerts = [
+            AlertRaised(
+                fingerprint=f"purge-unconfirmed/{holder}",
+                severity="warning",
+                summary=f"holder {holder} has not confirmed {chunks} purge chunk(s)",
+                labels={"holder": holder},
+                runbook="purge-unconfirmed",
+            )
+            for holder, chunks in (await store.silent_holders(tx, now - self.alert_after)).items()
+        ]
+        alerts += [
+            AlertRaised(
+                fingerprint=f"purge-overdue/{category}",
+                severity="critical",
+                summary=f"{records} record(s) of {category} are past the day they had to be gone",
+                labels={"category": category},
+                runbook="purge-overdue",
+            )
+            for category, records in (await store.overdue(tx, now, HOLD_GRACE)).items()
+        ]
+        known = await store.open_alerts(tx)
+        standing = {alert.fingerprint for alert in alerts}
+        for alert in alerts:
+            if alert.fingerprint not in known:
+                await store.note_alert(tx, alert.fingerprint, now)
+                await self.outbox.announce(tx, now, [alert])
+        for fingerprint in known - standing:
+            await store.drop_alert(tx, fingerprint)
+            over = AlertResolved(fingerprint=fingerprint, severity="info", summary="it is over")
+            await self.outbox.announce(tx, now, [over])
+
+
+def _hashed(fields: Mapping[str, Any]) -> PurgePrepare:
+    """Return the command with its hash, which covers all the rest."""
+    blank = PurgePrepare(**fields, command_hash="0" * 64)
+    return PurgePrepare(**fields, command_hash=command_hash(blank))
+
+
+def _command(chunk: Chunk) -> PurgeCommand:
+    """Return what the holder is being asked at present."""
+    kind = _PHASE.get(chunk.state, PurgePrepare)
+    return kind.model_validate_json(chunk.command)
+
+
+def _as(kind: type[PurgeCommand], command: PurgeCommand) -> PurgeCommand:
+    return kind.model_validate_json(command.model_dump_json())
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Rejected("chunk_id is not one of ours", code="unknown-reference") from None

@@ -1,0 +1,314 @@
+"""SQL of the purge loop: what is due, jobs, chunks, alerts; no rule is decided here."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from shared.events.gallra import PurgeCommand, PurgeResult
+from shared.postgres import Connection
+
+# A released hold still protects for its grace period; the parameter is the instant before which
+# it must have been released to be over.
+HELD = """
+    EXISTS (SELECT FROM legal_hold
+             WHERE (legal_hold.customer_id IS NULL OR legal_hold.customer_id = record.customer_id)
+               AND (legal_hold.category IS NULL OR legal_hold.category = record.category)
+               AND (released_at IS NULL OR released_at > $2))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A record whose time is up."""
+
+    id: int
+    holder: str
+    category: str
+    record_id: str
+    policy_version: int
+    purge_from: datetime
+    must_purge_by: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A purge chunk and the job it belongs to."""
+
+    id: UUID
+    job: UUID
+    holder: str
+    command: str
+    refs: list[str]
+    state: str
+    sent_at: datetime
+    attempts: int
+
+
+_CHUNK = "id, job, holder, command, refs, state, sent_at, attempts"
+
+
+async def due(
+    tx: Connection, now: datetime, grace: timedelta, categories: Collection[str], limit: int
+) -> list[Due]:
+    """Return up to *limit* records of *categories* due at *now*, the longest due first.
+
+    Left out are those under a legal hold or within *grace* after one, those in a purge already
+    and those a holder refused for a time.
+    """
+    rows = await tx.fetch(
+        f"""
+        SELECT record.id, holder, record.category, record_id, policy_version, purge_from,
+               must_purge_by
+          FROM deadline_key
+          JOIN record ON record.key = deadline_key.id
+         WHERE status = 'scheduled'
+           AND purge_from <= $1
+           AND chunk IS NULL
+           AND (not_before IS NULL OR not_before <= $1)
+           AND record.category = ANY($3)
+           AND NOT {HELD}
+      ORDER BY purge_from, record.id
+         LIMIT $4
+        """,  # noqa: S608 - a constant condition
+        now,
+        now - grace,
+        list(categories),
+        limit,
+    )
+    return [Due(**row) for row in rows]
+
+
+async def still_due(tx: Connection, chunk: UUID, now: datetime, grace: timedelta) -> bool:
+    """Return True if every record of a chunk is as due as when the chunk was made."""
+    changed: bool = await tx.fetchval(
+        f"""
+        SELECT EXISTS (
+            SELECT
+              FROM record
+              JOIN deadline_key ON deadline_key.id = record.key
+             WHERE chunk = $3
+               AND (status <> 'scheduled' OR purge_from > $1 OR {HELD}))
+        """,  # noqa: S608 - a constant condition
+        now,
+        now - grace,
+        chunk,
+    )
+    return not changed
+
+
+async def open_job(
+    tx: Connection, job: UUID, items: Sequence[Due], must_purge_by: datetime, now: datetime
+) -> None:
+    """Open a job for *items*, which are of one category."""
+    await tx.execute(
+        """
+        INSERT INTO purge_job
+                    (id, category, reason, policy_version, records, must_purge_by, opened_at)
+             VALUES ($1, $2, 'deadline', $3, $4, $5, $6)
+        """,
+        job,
+        items[0].category,
+        items[0].policy_version,
+        len(items),
+        must_purge_by,
+        now,
+    )
+
+
+async def add_chunk(
+    tx: Connection,
+    chunk: UUID,
+    command: PurgeCommand,
+    records: Sequence[int],
+    now: datetime,
+    next_try: datetime,
+) -> None:
+    """Add a chunk whose first command goes out with this transaction."""
+    await tx.execute(
+        """
+        INSERT INTO purge_chunk (id, job, holder, command, refs, state, sent_at, next_try_at)
+             VALUES ($1, $2, $3, $4, $5, 'preparing', $6, $7)
+        """,
+        chunk,
+        UUID(command.job_id),
+        command.holder,
+        command.model_dump_json(),
+        list(command.refs),
+        now,
+        next_try,
+    )
+    await tx.execute("UPDATE record SET chunk = $1 WHERE id = ANY($2)", chunk, list(records))
+
+
+async def lock_chunk(tx: Connection, chunk: UUID) -> Chunk | None:
+    """Return a chunk, which nobody else changes until *tx* ends."""
+    row = await tx.fetchrow(f"SELECT {_CHUNK} FROM purge_chunk WHERE id = $1 FOR UPDATE", chunk)  # noqa: S608
+    return None if row is None else Chunk(**row)
+
+
+async def silent_chunks(tx: Connection, now: datetime, limit: int) -> list[Chunk]:
+    """Return chunks whose holder should have answered by *now*."""
+    rows = await tx.fetch(
+        f"""
+        SELECT {_CHUNK}
+          FROM purge_chunk
+         WHERE state <> 'done' AND next_try_at <= $1
+      ORDER BY next_try_at
+         LIMIT $2
+           FOR UPDATE SKIP LOCKED
+        """,  # noqa: S608 - a list of columns
+        now,
+        limit,
+    )
+    return [Chunk(**row) for row in rows]
+
+
+async def asked_again(tx: Connection, chunk: UUID, next_try: datetime) -> None:
+    """Note that a chunk's command was sent once more."""
+    await tx.execute(
+        "UPDATE purge_chunk SET attempts = attempts + 1, next_try_at = $2 WHERE id = $1",
+        chunk,
+        next_try,
+    )
+
+
+async def advance(
+    tx: Connection, chunk: UUID, state: str, refs: Sequence[str], next_try: datetime
+) -> None:
+    """Bring a chunk into its next phase with the references that are left of it."""
+    await tx.execute(
+        """
+        UPDATE purge_chunk
+           SET state = $2, refs = $3, attempts = 1, next_try_at = $4
+         WHERE id = $1
+        """,
+        chunk,
+        state,
+        list(refs),
+        next_try,
+    )
+
+
+async def finish(tx: Connection, chunk: UUID, result: PurgeResult, refused: int) -> None:
+    """Note the last answer for a chunk."""
+    await tx.execute(
+        """
+        UPDATE purge_chunk
+           SET state = 'done', next_try_at = NULL, answered_at = $2, erased = $3, anonymised = $4,
+               not_found = $5, refused = $6, failed = $7, method = $8, residual_until = $9
+         WHERE id = $1
+        """,
+        chunk,
+        result.completed_at,
+        result.counts.erased,
+        result.counts.anonymised,
+        result.counts.not_found,
+        refused,
+        result.counts.failed,
+        result.method,
+        result.residual_until,
+    )
+
+
+async def release(
+    tx: Connection, chunk: UUID, refs: Sequence[str], not_before: datetime | None
+) -> None:
+    """Take records out of a chunk again; they are not tried before *not_before*."""
+    await tx.execute(
+        """
+        UPDATE record
+           SET chunk = NULL, not_before = $3
+         WHERE chunk = $1 AND record_id = ANY($2)
+        """,
+        chunk,
+        list(refs),
+        not_before,
+    )
+
+
+async def forget_purged(tx: Connection, chunk: UUID) -> None:
+    """Delete what is left in a chunk from the registry, with its facts: it is purged."""
+    await tx.execute(
+        """
+        WITH gone AS (
+            DELETE FROM record WHERE chunk = $1 RETURNING holder, category, record_id
+        )
+        DELETE FROM anchor
+         USING gone
+         WHERE (anchor.holder, anchor.category, anchor.record_id)
+             = (gone.holder, gone.category, gone.record_id)
+        """,
+        chunk,
+    )
+
+
+async def finished_jobs(tx: Connection) -> list[dict[str, Any]]:
+    """Return open jobs all of whose chunks are done, with the sums over them."""
+    rows = await tx.fetch(
+        """
+        SELECT purge_job.id, category, policy_version, array_agg(DISTINCT holder) AS holders,
+               sum(erased)::int AS erased, sum(anonymised)::int AS anonymised,
+               sum(not_found)::int AS not_found, sum(refused)::int AS refused,
+               sum(failed)::int AS failed, max(answered_at) AS completed_at
+          FROM purge_job
+          JOIN purge_chunk ON purge_chunk.job = purge_job.id
+         WHERE closed_at IS NULL
+      GROUP BY purge_job.id
+        HAVING bool_and(state = 'done')
+        """
+    )
+    return [dict(row) for row in rows]
+
+
+async def close_job(tx: Connection, job: UUID, event_id: str, now: datetime) -> None:
+    """Close a job; *event_id* is the decision about it in the master log."""
+    await tx.execute(
+        "UPDATE purge_job SET closed_at = $2, closed_event = $3 WHERE id = $1", job, now, event_id
+    )
+
+
+async def overdue(tx: Connection, now: datetime, grace: timedelta) -> dict[str, int]:
+    """Return how many records of each category should have been purged by *now* and are not."""
+    rows = await tx.fetch(
+        f"""
+        SELECT record.category, count(*) AS records
+          FROM deadline_key
+          JOIN record ON record.key = deadline_key.id
+         WHERE status = 'scheduled' AND must_purge_by < $1 AND NOT {HELD}
+      GROUP BY record.category
+        """,  # noqa: S608 - a constant condition
+        now,
+        now - grace,
+    )
+    return {row["category"]: row["records"] for row in rows}
+
+
+async def silent_holders(tx: Connection, before: datetime) -> dict[str, int]:
+    """Return how many chunks each holder has left unanswered since *before*."""
+    rows = await tx.fetch(
+        """
+        SELECT holder, count(*) AS chunks
+          FROM purge_chunk
+         WHERE state <> 'done' AND sent_at < $1
+      GROUP BY holder
+        """,
+        before,
+    )
+    return {row["holder"]: row["chunks"] for row in rows}
+
+
+async def open_alerts(tx: Connection) -> set[str]:
+    """Return the fingerprints of alerts that are raised and not resolved."""
+    return {row["fingerprint"] for row in await tx.fetch("SELECT fingerprint FROM alert_open")}
+
+
+async def note_alert(tx: Connection, fingerprint: str, now: datetime) -> None:
+    """Note that an alert was raised."""
+    await tx.execute("INSERT INTO alert_open VALUES ($1, $2)", fingerprint, now)
+
+
+async def drop_alert(tx: Connection, fingerprint: str) -> None:
+    """Note that an alert was resolved."""
+    await tx.execute("DELETE FROM alert_open WHERE fingerprint = $1", fingerprint)

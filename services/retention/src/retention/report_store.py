@@ -1,0 +1,74 @@
+"""SQL of the retention report; it only counts."""
+
+from datetime import datetime
+from typing import Any
+
+from retention.purge_store import HELD
+from shared.postgres import Connection
+
+
+async def holdings(tx: Connection, at: datetime, released_before: datetime) -> list[dict[str, Any]]:
+    """Return, for each category, how many records are held at *at* and how they stand.
+
+    Of what was registered by then and is still in the registry; what was purged since is counted
+    by :func:`purged_after`.
+    """
+    rows = await tx.fetch(
+        f"""
+        SELECT record.category,
+               count(*) AS held,
+               count(*) FILTER (WHERE status = 'open') AS open,
+               count(*) FILTER (WHERE status = 'indeterminate') AS indeterminate,
+               count(*) FILTER (WHERE status = 'scheduled' AND purge_from > $1) AS scheduled,
+               count(*) FILTER (WHERE purge_from <= $1) AS due,
+               count(*) FILTER (WHERE must_purge_by <= $1) AS overdue,
+               count(*) FILTER (WHERE purge_from <= $1 AND {HELD}) AS held_back,
+               count(*) FILTER (WHERE provisional) AS provisional,
+               min(keep_through) FILTER (WHERE purge_from > $1) AS next_keep_through,
+               max(keep_through) AS last_keep_through,
+               array_agg(DISTINCT why) FILTER (WHERE why <> '') AS missing_facts
+          FROM record
+          JOIN deadline_key ON deadline_key.id = record.key
+         WHERE registered_at <= $1
+      GROUP BY record.category
+        """,  # noqa: S608 - a constant condition
+        at,
+        released_before,
+    )
+    return [dict(row) for row in rows]
+
+
+async def awaiting(tx: Connection, at: datetime) -> list[dict[str, Any]]:
+    """Return how many records each holder had been told to purge at *at* and had not confirmed."""
+    rows = await tx.fetch(
+        """
+        SELECT category, holder, sum(cardinality(refs))::int AS records
+          FROM purge_chunk
+          JOIN purge_job ON purge_job.id = purge_chunk.job
+         WHERE purge_chunk.sent_at <= $1
+           AND (purge_chunk.state <> 'done' OR answered_at > $1)
+      GROUP BY category, holder
+      ORDER BY category, holder
+        """,
+        at,
+    )
+    return [dict(row) for row in rows]
+
+
+async def purged(tx: Connection, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    """Return what each job had purged, by holder, from *start* up to *end*."""
+    rows = await tx.fetch(
+        """
+        SELECT purge_job.id AS job_id, category, holder, policy_version, closed_at, closed_event,
+               sum(erased)::int AS erased, sum(anonymised)::int AS anonymised,
+               sum(not_found)::int AS not_found, sum(refused)::int AS refused
+          FROM purge_chunk
+          JOIN purge_job ON purge_job.id = purge_chunk.job
+         WHERE purge_chunk.state = 'done' AND answered_at >= $1 AND answered_at < $2
+      GROUP BY purge_job.id, holder
+      ORDER BY category, closed_at, holder
+        """,
+        start,
+        end,
+    )
+    return [dict(row) for row in rows]

@@ -1,0 +1,27 @@
+"""What an operator may set, read once at start from ``GALLRA_*`` variables."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field
+
+from shared.settings import Seconds, ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Configuration of the retention service."""
+
+    policies: Path = Field(description="Folder with one file for each category, and holders.yaml.")
+    audit_log_url: str = Field(
+        default="http://127.0.0.1:8081", description="Where reports look up master-log entries."
+    )
+    sweep_every: Seconds = Field(
+        default=timedelta(minutes=1), description="Pause between searches for what is due."
+    )
+    sweep_limit: int = Field(default=10_000, gt=0, description="Purges ordered per search.")
+    answer_within: Seconds = Field(
+        default=timedelta(minutes=2), description="A holder silent for longer is asked again."
+    )
+    alert_after: Seconds = Field(
+        default=timedelta(minutes=15), description="A holder silent for longer is on-call's."
+    )

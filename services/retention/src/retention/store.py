@@ -1,0 +1,413 @@
+"""SQL of the retention registry: records, facts, deadline keys, holds; no rule is decided here."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from retention.anchor import ServiceChange
+from shared.postgres import Connection
+
+Ref = tuple[str, str, str]
+"""Holder, category and record id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record of personal data as the registry knows it."""
+
+    id: int
+    holder: str
+    category: str
+    record_id: str
+    entity: str
+    customer_id: str | None
+    document: str | None
+    scheme: str
+
+    @property
+    def ref(self) -> Ref:
+        """What identifies it outside."""
+        return self.holder, self.category, self.record_id
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorRow:
+    """A reported occurrence; its kind and day are unknown until the report itself came."""
+
+    anchor_id: str
+    kind: str | None
+    day: date | None
+    superseded: bool
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRow:
+    """One step in the life of a customer's service."""
+
+    service_id: str
+    kind: ServiceChange
+    day: date
+    at: datetime | None
+
+
+async def register(tx: Connection, rows: Sequence[tuple[Any, ...]], now: datetime) -> None:
+    """Add records (holder, category, id, entity, customer, document, scheme); repeats add facts.
+
+    What is known stays: a later registration fills in what was missing.
+    """
+    await tx.executemany(
+        """
+        INSERT INTO record (holder, category, record_id, entity, customer_id, document, scheme,
+                            registered_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        ON CONFLICT (holder, category, record_id) DO UPDATE
+                SET customer_id = coalesce(record.customer_id, EXCLUDED.customer_id),
+                    document = coalesce(record.document, EXCLUDED.document),
+                    scheme = greatest(record.scheme, EXCLUDED.scheme)
+        """,
+        [(*row, now) for row in rows],
+    )
+
+
+async def set_scheme(tx: Connection, ref: Ref, scheme: str) -> bool:
+    """Note the VAT scheme of a record; return False if it is not registered."""
+    status = await tx.execute(
+        "UPDATE record SET scheme = $4 WHERE (holder, category, record_id) = ($1, $2, $3)",
+        *ref,
+        scheme,
+    )
+    return status == "UPDATE 1"
+
+
+async def link(tx: Connection, ref: Ref, document: str) -> bool:
+    """Put a record into a group of documents; return False if it is not registered."""
+    status = await tx.execute(
+        "UPDATE record SET document = $4 WHERE (holder, category, record_id) = ($1, $2, $3)",
+        *ref,
+        document,
+    )
+    return status == "UPDATE 1"
+
+
+async def forget(tx: Connection, refs: Sequence[Ref]) -> None:
+    """Delete records that are gone, and what was known of them."""
+    for table in ("record", "anchor"):
+        await tx.executemany(
+            f"DELETE FROM {table} WHERE (holder, category, record_id) = ($1, $2, $3)",  # noqa: S608
+            refs,
+        )
+
+
+async def add_anchors(tx: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add occurrences (holder, category, id, anchor id, kind, day)."""
+    await tx.executemany(
+        """
+        INSERT INTO anchor (holder, category, record_id, anchor_id, kind, day)
+             VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (holder, category, record_id, anchor_id) DO UPDATE
+                SET kind = EXCLUDED.kind, day = EXCLUDED.day
+        """,
+        rows,
+    )
+
+
+async def withdraw_anchor(tx: Connection, ref: Ref, anchor_id: str, how: str) -> None:
+    """Mark an occurrence ``superseded`` or ``revoked``, whether it was heard of yet or not."""
+    await tx.execute(
+        f"""
+        INSERT INTO anchor (holder, category, record_id, anchor_id, {how})
+             VALUES ($1, $2, $3, $4, true)
+        ON CONFLICT (holder, category, record_id, anchor_id) DO UPDATE SET {how} = true
+        """,  # noqa: S608 - one of two column names, from the handlers
+        *ref,
+        anchor_id,
+    )
+
+
+async def add_service_event(tx: Connection, row: tuple[Any, ...]) -> None:
+    """Add a step (customer, service, kind, day, instant or None)."""
+    await tx.execute(
+        """
+        INSERT INTO service_event (customer_id, service_id, kind, day, at)
+             VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT DO NOTHING
+        """,
+        *row,
+    )
+
+
+async def add_customer_anchor(tx: Connection, customer_id: str, kind: str, day: date) -> None:
+    """Add an occurrence that all records of a customer share."""
+    await tx.execute(
+        "INSERT INTO customer_anchor VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        customer_id,
+        kind,
+        day,
+    )
+
+
+async def put_fiscal_year(tx: Connection, row: tuple[str, date, date, bool]) -> None:
+    """Set the last day of the year that starts on a day; a closed year stays closed."""
+    await tx.execute(
+        """
+        INSERT INTO fiscal_year (entity, first_day, last_day, closed)
+             VALUES ($1, $2, $3, $4)
+        ON CONFLICT (entity, first_day) DO UPDATE
+                SET last_day = EXCLUDED.last_day, closed = fiscal_year.closed OR EXCLUDED.closed
+        """,
+        *row,
+    )
+
+
+async def fiscal_years(
+    tx: Connection, entities: Collection[str]
+) -> dict[str, list[tuple[date, date, bool]]]:
+    """Return first day, last day and whether closed of the years of each entity, in order."""
+    rows = await tx.fetch(
+        "SELECT * FROM fiscal_year WHERE entity = ANY($1) ORDER BY entity, first_day",
+        list(entities),
+    )
+    years: dict[str, list[tuple[date, date, bool]]] = {entity: [] for entity in entities}
+    for row in rows:
+        years[row["entity"]].append((row["first_day"], row["last_day"], row["closed"]))
+    return years
+
+
+_RECORD = "id, holder, category, record_id, entity, customer_id, document, scheme"
+
+
+async def records_by_ref(tx: Connection, refs: Collection[Ref]) -> list[Record]:
+    """Return the records that exist among *refs*, and all others of their document groups."""
+    holders, categories, ids = ([*column] for column in zip(*refs, strict=True))
+    rows = await tx.fetch(
+        f"""
+        WITH named AS (
+            SELECT record.*
+              FROM record
+              JOIN unnest($1::text[], $2::text[], $3::text[])
+                   AS wanted (holder, category, record_id)
+             USING (holder, category, record_id)
+        )
+        SELECT {_RECORD} FROM named
+         UNION
+        SELECT {_RECORD} FROM record
+         WHERE (entity, document) IN
+               (SELECT entity, document FROM named WHERE document IS NOT NULL)
+        """,  # noqa: S608 - a list of columns
+        holders,
+        categories,
+        ids,
+    )
+    return [Record(**row) for row in rows]
+
+
+async def records_of_documents(
+    tx: Connection, documents: Collection[tuple[str, str]]
+) -> list[Record]:
+    """Return all records in groups of documents, given as (entity, group)."""
+    rows = await tx.fetch(
+        f"""
+        SELECT {_RECORD}
+          FROM record
+          JOIN unnest($1::text[], $2::text[]) AS wanted (entity, document)
+         USING (entity, document)
+        """,  # noqa: S608 - a list of columns
+        [entity for entity, _ in documents],
+        [document for _, document in documents],
+    )
+    return [Record(**row) for row in rows]
+
+
+async def records_of(
+    tx: Connection, *, customers: Collection[str] = (), categories: Collection[str] = ()
+) -> list[Record]:
+    """Return all records of some customers or of some categories."""
+    rows = await tx.fetch(
+        f"SELECT {_RECORD} FROM record WHERE customer_id = ANY($1) OR category = ANY($2)",  # noqa: S608
+        list(customers),
+        list(categories),
+    )
+    return [Record(**row) for row in rows]
+
+
+async def anchors(tx: Connection, records: Sequence[Record]) -> dict[Ref, list[AnchorRow]]:
+    """Return the occurrences of each record."""
+    rows = await tx.fetch(
+        """
+        SELECT holder, category, record_id, anchor_id, kind, day, superseded, revoked
+          FROM anchor
+          JOIN unnest($1::text[], $2::text[], $3::text[]) AS wanted (holder, category, record_id)
+         USING (holder, category, record_id)
+        """,
+        [r.holder for r in records],
+        [r.category for r in records],
+        [r.record_id for r in records],
+    )
+    found: dict[Ref, list[AnchorRow]] = {}
+    for holder, category, record_id, *rest in rows:
+        found.setdefault((holder, category, record_id), []).append(AnchorRow(*rest))
+    return found
+
+
+async def services(tx: Connection, customers: Collection[str]) -> dict[str, list[ServiceRow]]:
+    """Return the steps in the lives of each customer's services."""
+    rows = await tx.fetch(
+        """
+        SELECT customer_id, service_id, kind, day, at
+          FROM service_event
+         WHERE customer_id = ANY($1)
+        """,
+        list(customers),
+    )
+    found: dict[str, list[ServiceRow]] = {}
+    for customer_id, *rest in rows:
+        found.setdefault(customer_id, []).append(ServiceRow(*rest))
+    return found
+
+
+async def customer_anchors(
+    tx: Connection, customers: Collection[str]
+) -> dict[str, list[tuple[str, date]]]:
+    """Return kind and day of what happened to each customer's account."""
+    rows = await tx.fetch(
+        "SELECT customer_id, kind, day FROM customer_anchor WHERE customer_id = ANY($1)",
+        list(customers),
+    )
+    found: dict[str, list[tuple[str, date]]] = {}
+    for row in rows:
+        found.setdefault(row["customer_id"], []).append((row["kind"], row["day"]))
+    return found
+
+
+async def put_keys(tx: Connection, keys: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Store deadline keys with what was computed for them; return their ids in order."""
+    columns = (
+        "entity", "category", "scheme", "anchor_state", "anchor_day", "policy_version", "status",
+        "why", "provisional", "keep_through", "purge_from", "must_purge_by",
+    )  # fmt: skip
+    rows = await tx.fetch(
+        """
+        INSERT INTO deadline_key (entity, category, scheme, anchor_state, anchor_day,
+                                  policy_version, status, why, provisional, keep_through,
+                                  purge_from, must_purge_by)
+             SELECT *
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::date[], $6::int[],
+                           $7::text[], $8::text[], $9::boolean[], $10::date[],
+                           $11::timestamptz[], $12::timestamptz[])
+        ON CONFLICT (entity, category, scheme, anchor_state, anchor_day) DO UPDATE
+                SET policy_version = EXCLUDED.policy_version,
+                    status = EXCLUDED.status,
+                    why = EXCLUDED.why,
+                    provisional = EXCLUDED.provisional,
+                    keep_through = EXCLUDED.keep_through,
+                    purge_from = EXCLUDED.purge_from,
+                    must_purge_by = EXCLUDED.must_purge_by
+          RETURNING id, entity, category, scheme, anchor_state, anchor_day
+        """,
+        *([key[column] for key in keys] for column in columns),
+    )
+    ids = {tuple(row)[1:]: row["id"] for row in rows}
+    return [ids[tuple(key[column] for column in columns[:5])] for key in keys]
+
+
+async def keys_of_entity(tx: Connection, entity: str) -> list[dict[str, Any]]:
+    """Return what identifies each deadline key of an entity."""
+    rows = await tx.fetch(
+        """
+        SELECT entity, category, scheme, anchor_state, anchor_day
+          FROM deadline_key
+         WHERE entity = $1
+        """,
+        entity,
+    )
+    return [dict(row) for row in rows]
+
+
+async def point_to_keys(tx: Connection, pairs: Sequence[tuple[int, int]]) -> None:
+    """Point records (by id) to deadline keys (by id)."""
+    await tx.execute(
+        """
+        UPDATE record
+           SET key = wanted.key
+          FROM unnest($1::bigint[], $2::bigint[]) AS wanted (id, key)
+         WHERE record.id = wanted.id AND record.key IS DISTINCT FROM wanted.key
+        """,
+        [record for record, _ in pairs],
+        [key for _, key in pairs],
+    )
+
+
+async def policies(tx: Connection) -> dict[str, tuple[int, bytes]]:
+    """Return version and digest of the policy in force for each category."""
+    rows = await tx.fetch("SELECT category, version, sha256 FROM policy")
+    return {row["category"]: (row["version"], row["sha256"]) for row in rows}
+
+
+async def put_policy(
+    tx: Connection, category: str, version: int, sha256: bytes, now: datetime
+) -> None:
+    """Put a policy version in force."""
+    await tx.execute(
+        """
+        INSERT INTO policy (category, version, sha256, activated_at)
+             VALUES ($1, $2, $3, $4)
+        ON CONFLICT (category) DO UPDATE
+                SET version = EXCLUDED.version,
+                    sha256 = EXCLUDED.sha256,
+                    activated_at = EXCLUDED.activated_at
+        """,
+        category,
+        version,
+        sha256,
+        now,
+    )
+
+
+async def raise_epoch(tx: Connection) -> int:
+    """Raise the hold epoch and return it; purge commands from before are void."""
+    epoch: int = await tx.fetchval("UPDATE hold_epoch SET epoch = epoch + 1 RETURNING epoch")
+    return epoch
+
+
+async def hold_epoch(tx: Connection) -> int:
+    """Return the hold epoch; it stays until *tx* ends, so that no hold slips in behind."""
+    epoch: int = await tx.fetchval("SELECT epoch FROM hold_epoch FOR SHARE")
+    return epoch
+
+
+async def place_hold(tx: Connection, hold: Mapping[str, Any]) -> None:
+    """Keep what a hold covers."""
+    await tx.execute(
+        """
+        INSERT INTO legal_hold
+                    (id, customer_id, category, reason, review_on, placed_by, placed_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+        """,
+        *(hold[c] for c in ("id", "customer_id", "category", "reason", "review_on")),
+        hold["placed_by"],
+        hold["placed_at"],
+    )
+
+
+async def release_hold(tx: Connection, hold_id: UUID, by: str, now: datetime) -> bool:
+    """Lift a hold; return False if there is none, or it was lifted before."""
+    status = await tx.execute(
+        """
+        UPDATE legal_hold
+           SET released_by = $2, released_at = $3
+         WHERE id = $1 AND released_at IS NULL
+        """,
+        hold_id,
+        by,
+        now,
+    )
+    return status == "UPDATE 1"
+
+
+async def holds(tx: Connection) -> list[dict[str, Any]]:
+    """Return all holds, newest first, the released ones too."""
+    rows = await tx.fetch("SELECT * FROM legal_hold ORDER BY placed_at DESC")
+    return [dict(row) for row in rows]

@@ -14,11 +14,14 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import uvicorn
 from faststream.kafka import KafkaBroker
-from litestar import Litestar, static_files
+from litestar import Litestar
 from litestar.contrib.jinja import JinjaTemplateEngine
 from litestar.datastructures import ResponseHeader, State
 from litestar.openapi import OpenAPIConfig
 from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsPlugin
+from litestar.static_files import (
+    create_static_files_router,  # pyright: ignore[reportUnknownVariableType]
+)
 from litestar.template import TemplateConfig
 
 from shared import logs, migrate, telemetry
@@ -42,7 +45,6 @@ _HEADERS: Final = [
 RELAY_PAUSE: Final = 0.05  # seconds between looks into an empty outbox
 
 _log = logs.get(__name__)
-_static_files: Any = static_files.create_static_files_router
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,36 +80,28 @@ class Service:
 def make_app(service: Service) -> Litestar:
     """Return the service as an ASGI application; nothing connects before it starts."""
     settings = service.settings
-    broker = make_broker(settings.kafka, service.name)
     app: Litestar
 
     async def ready() -> list[str]:
-        return await _missing(app.state.pool, broker)
+        return await _missing(app.state.pool, app.state.broker, app.state.producer)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncGenerator[None]:
-        async with (
-            open_pool(settings.database.get_secret_value(), service.name) as pool,
-            _producing(service, pool),
-        ):
-            app.state.pool = pool
+        async with open_pool(settings.database.get_secret_value(), service.name) as pool:
             await _schema_is_current(pool, service.package)
             if service.on_start is not None:
                 await service.on_start(pool)
-            service.consumer.subscribe(broker, pool)
-            schedule = _schedule(service, pool)
-            await broker.start()
-            schedule.start()
-            try:
+            async with taking_part(pool, service.consumer, settings.kafka) as (broker, producer):
+                app.state.pool, app.state.broker, app.state.producer = pool, broker, producer
+                schedule = _schedule(service, pool)
+                schedule.start()
                 yield
-            finally:
                 schedule.stop()
-                await broker.stop()
 
     app = Litestar(
         route_handlers=[
             *health_routes(ready),
-            _static_files("/static", [_folder("shared.web", "static")]),
+            create_static_files_router("/static", [_folder("shared.web", "static")]),
             *service.routes,
         ],
         lifespan=[lifespan],
@@ -120,6 +114,7 @@ def make_app(service: Service) -> Litestar:
             engine=JinjaTemplateEngine,
         ),
         response_headers=_HEADERS,
+        logging_config=None,  # ours stands
         plugins=[ProblemDetailsPlugin(ProblemDetailsConfig(enable_for_all_http_exceptions=True))],
     )
     return app
@@ -142,14 +137,23 @@ def _schedule(service: Service, pool: Pool) -> Schedule:
 
 
 @asynccontextmanager
-async def _producing(service: Service, pool: Pool) -> AsyncGenerator[None]:
-    """Relay the outbox until the block ends; what is left then is relayed at the next start."""
-    producer = make_producer(service.settings.kafka, service.name)
+async def taking_part(
+    pool: Pool, consumer: Consumer, kafka: str
+) -> AsyncGenerator[tuple[KafkaBroker, Any]]:
+    """Consume, and relay the outbox, until the block ends; lend the broker and the producer.
+
+    What is left in the outbox then is relayed at the next start.
+    """
+    broker = make_broker(kafka, consumer.group)
+    consumer.subscribe(broker, pool)
+    producer = make_producer(kafka, consumer.group)
     await producer.start()
-    relaying = asyncio.create_task(_relay_forever(service, pool, producer))
+    relaying = asyncio.create_task(_relay_forever(pool, producer, consumer.prefix))
+    await broker.start()
     try:
-        yield
+        yield broker, producer
     finally:
+        await broker.stop()
         relaying.cancel()
         with suppress(asyncio.CancelledError):
             await relaying
@@ -165,10 +169,10 @@ async def _measure_outbox(pool: Pool) -> None:
         telemetry.OUTBOX_OLDEST.set(row["age"] or 0)
 
 
-async def _relay_forever(service: Service, pool: Pool, producer: Any) -> None:
+async def _relay_forever(pool: Pool, producer: Any, prefix: str) -> None:
     while True:
         try:
-            published = await relay(pool, producer, service.settings.topic_prefix)
+            published = await relay(pool, producer, prefix)
         except Exception:  # noqa: BLE001 - the broker or the database is away: they come back
             _log.exception("relay failed", job="relay")
             published = 0
@@ -190,7 +194,7 @@ async def _schema_is_current(pool: Pool, package: str) -> None:
         )
 
 
-async def _missing(pool: Pool, broker: KafkaBroker) -> list[str]:
+async def _missing(pool: Pool, broker: KafkaBroker, producer: Any) -> list[str]:
     """Return what the service still waits for before it can do its work."""
     missing: list[str] = []
     try:
@@ -201,7 +205,7 @@ async def _missing(pool: Pool, broker: KafkaBroker) -> list[str]:
     subscribers: list[Any] = list(broker.subscribers)
     if not all(s.consumer is not None and s.consumer.assignment() for s in subscribers):
         missing.append("partitions")
-    if not await broker.ping(timeout=2.0):
+    if not await producer.client.force_metadata_update():
         missing.append("broker")
     return missing
 

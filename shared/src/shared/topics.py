@@ -9,6 +9,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from shared.events import TOPICS, Topic
 
 PARTITIONS: Final = 3
+COPIES: Final = 3  # fewer where the cluster has fewer brokers
 LARGEST_EVENT: Final = 1024 * 1024
 LARGEST_DEAD_LETTER: Final = 32 * LARGEST_EVENT  # what compression smuggled past the first limit
 
@@ -40,7 +41,9 @@ async def apply(bootstrap: str, prefix: str = "") -> list[str]:
         wanted = {prefix + name: settings for name, settings in declared().items()}
         missing = [name for name in wanted if name not in existing]
         if missing:
-            new = [NewTopic(n, PARTITIONS, -1, topic_configs=wanted[n]) for n in missing]
+            cluster: Any = await admin.describe_cluster()
+            copies = min(COPIES, len(cluster["brokers"]))
+            new = [NewTopic(n, PARTITIONS, copies, topic_configs=wanted[n]) for n in missing]
             response: Any = await admin.create_topics(new)
             _check(response.topic_errors)
         present = [name for name in wanted if name in existing]

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, time
 from typing import Any, Final
 
 from notifier import letter, store
-from notifier.addresses import lookup, normal
+from notifier.addresses import lookup
 from notifier.catalogue import MessageType
+from shared.addresses import normal
 from shared.clock import Clock
 from shared.cloudevents import Event
 from shared.errors import Rejected

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from notifier.addresses import normal
+from shared.addresses import normal
 from shared.errors import Rejected
 from shared.settings import ServiceSettings
 

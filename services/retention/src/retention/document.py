@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ def parse(name: str, text: str, model: TypeAdapter[T]) -> T:
         return model.validate_python(content)
     except ValidationError as error:
         problems = [
-            f"{name}:{_place(root, fault['loc'])}: {fault['msg']}"
+            f"{name}:{_place(root, fault)}: {fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors(include_url=False, include_context=False)
         ]
         raise DocumentError(problems) from error
@@ -81,11 +82,11 @@ def _walk(root: yaml.Node, path: Sequence[str | int]) -> Iterator[tuple[str, int
             yield str(part), node.start_mark.line + 1
 
 
-def _place(root: yaml.Node, path: Sequence[str | int]) -> str:
-    """Return line and field of *path* as people write them; the last part may be missing."""
-    present = list(_walk(root, path))
+def _place(root: yaml.Node, fault: ErrorDetails) -> str:
+    """Return the line and the field, as people write them, that *fault* is about."""
+    present = list(_walk(root, fault["loc"]))
     line = present[-1][1] if present else root.start_mark.line + 1
     field = [part for part, _ in present]
-    if path and str(path[-1]) not in field[-1:]:
-        field.append(str(path[-1]))
-    return f"{line}: {'.'.join(field)}"
+    if fault["type"] == "missing":
+        field.append(str(fault["loc"][-1]))
+    return f"{line}: {'.'.join(field) or 'the whole file'}"

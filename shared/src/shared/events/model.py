@@ -3,9 +3,9 @@
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from shared.addresses import normal
 from shared.errors import Rejected
 
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
@@ -28,10 +28,9 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 def _address(value: str) -> str:
     try:
-        # Undeliverable and internal domains are allowed: the mail server decides, not we.
-        validate_email(value, check_deliverability=False, globally_deliverable=False, strict=True)
-    except EmailNotValidError:
-        raise ValueError("not an e-mail address") from None  # without the address in it
+        normal(value)
+    except Rejected as error:
+        raise ValueError(str(error)) from None
     return value
 
 

@@ -1,0 +1,1 @@
+-- The simulated platform is the only user of its database, as its owner.

@@ -1,0 +1,29 @@
+"""What counts as an e-mail address, and the one way to spell it; pure."""
+
+from email_validator import EmailNotValidError, validate_email
+
+from shared.errors import Rejected
+
+
+def normal(email: str) -> str:
+    """Return *email* as one spelling of it: the domain in lower case, all in NFC.
+
+    Whether mail can be delivered there is for the mail server to find out (RFC 5321, RFC 6531).
+
+    >>> normal("Ops@Customer.EXAMPLE")
+    'Ops@customer.example'
+
+    Raises:
+        Rejected: it is not an address; the text does not repeat it.
+    """
+    try:
+        parsed = validate_email(
+            email,
+            check_deliverability=False,
+            globally_deliverable=False,
+            test_environment=True,
+            strict=True,
+        )
+    except EmailNotValidError:
+        raise Rejected("not an e-mail address", code="invalid-address") from None
+    return parsed.normalized

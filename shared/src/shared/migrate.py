@@ -81,9 +81,11 @@ async def migrate(dsn: str, package: str) -> list[str]:
 
 
 async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", package: str) -> None:
-    grants = files(package).joinpath("migrations", "grants.sql").read_text()
+    grants = files(package).joinpath("migrations", "grants.sql")
+    if not grants.is_file():  # the owner is the only user
+        return
     try:
-        await connection.execute(grants)
+        await connection.execute(grants.read_text())
     except asyncpg.UndefinedObjectError as error:
         raise MigrationError(
             f"{error.args[0]}: create the login role of the service first (docs/operations.md)"

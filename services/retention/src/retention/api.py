@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 import httpx
 from litestar import Response, get
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response import Redirect, Template
 
 from retention import report_store, store
@@ -22,8 +22,6 @@ from shared.postgres import Pool, transaction
 
 _log = logs.get(__name__)
 
-Day = Annotated[date | None, Parameter()]
-
 
 @get("/", include_in_schema=False)
 async def front() -> Redirect:
@@ -34,8 +32,8 @@ async def front() -> Redirect:
 @get("/report", include_in_schema=False)
 async def page(
     state: State,
-    start: Annotated[date | None, Parameter(query="from")] = None,
-    end: Annotated[date | None, Parameter(query="to")] = None,
+    start: Annotated[date | None, QueryParameter(name="from")] = None,
+    end: Annotated[date | None, QueryParameter(name="to")] = None,
     as_of: date | None = None,
 ) -> Template:
     """Show the report."""
@@ -46,10 +44,10 @@ async def page(
 @get("/api/v1/report")
 async def download(
     state: State,
-    start: Annotated[date | None, Parameter(query="from")] = None,
-    end: Annotated[date | None, Parameter(query="to")] = None,
+    start: Annotated[date | None, QueryParameter(name="from")] = None,
+    end: Annotated[date | None, QueryParameter(name="to")] = None,
     as_of: date | None = None,
-    form: Annotated[Literal["json", "csv"], Parameter(query="format")] = "json",
+    form: Annotated[Literal["json", "csv"], QueryParameter(name="format")] = "json",
 ) -> Response[str]:
     """Return the report; that it was issued goes into the master log."""
     report = await _make(state, start, end, as_of)

@@ -1,1 +1,0 @@
--- The simulated platform is the only user of its database, as its owner.

@@ -1,0 +1,291 @@
+"""Runs the demo against a stack that is up, and counts what came of it.
+
+Every figure is taken from where a user would look: the services' own APIs, the platform's tables,
+the mail sink and the dead-letter topics.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import httpx
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from audit_log.checkpoint import Verifier
+from audit_log.verify import Verdict, verify
+from gallra.demo.platform import GROUP, Platform, platform
+from gallra.demo.story import ACTIONS, Story, tell
+from gallra.stackfile import Stack
+from retention.holds import Holds
+from shared.clock import SystemClock
+from shared.events import TOPICS
+from shared.events.catalogue import COMMANDS
+from shared.outbox import Outbox
+from shared.postgres import open_pool
+
+PATIENCE: Final = 180.0  # seconds for everything to come to rest
+
+
+class DemoError(Exception):
+    """The demo did not end as it should; the text says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What happened in one demo.
+
+    Attributes:
+        actions: Sent by the portal and the API.
+        logged: Of those, found in the master log.
+        verdict: Of the walk through the whole log.
+        purged: Records gone, by category, as the platform's own tables show.
+        kept: Records still there, by category.
+        held: Of those, due but under a legal hold.
+        log_entries_purged: Of the customer who left, whose log's time is up.
+        mails: Deliveries of the message, by state.
+        mails_received: Of the message, at the mail server.
+        alert_mails: To on-call, at the mail server.
+        dead_letters: By code.
+    """
+
+    run: str
+    actions: int
+    logged: int
+    verdict: Verdict
+    purged: dict[str, int]
+    kept: dict[str, int]
+    held: int
+    log_entries_purged: int
+    mails: dict[str, int]
+    mails_received: int
+    alert_mails: int
+    dead_letters: dict[str, int]
+
+
+Say = Callable[[str], None]
+
+
+async def run(stack: Stack, say: Say, name: str) -> Figures:
+    """Play the story called *name*, wait until all has come to rest, and count.
+
+    Raises:
+        DemoError: something that should have happened did not, within :data:`PATIENCE`.
+    """
+    today = datetime.now(UTC).date()
+    story = tell(name, today)
+    async with (
+        platform(story, stack.databases["retention"], stack.kafka) as running,
+        httpx.AsyncClient(timeout=30) as http,
+    ):
+        say(f"{len(story.customers)} customers, {len(story.rows)} records, {ACTIONS} actions")
+        await _hold(stack, story)
+        await running.tell_facts()
+        await _rest(stack, running, say, "history of services and financial years")
+        watch = _Watch(stack, story, running, http, before=await _verdict(stack))
+        await running.tell_rest()
+        await _rest(stack, running, say, "events taken")
+        await _until(say, "records purged", watch.purges_left)
+        await _until(say, "log entries purged", watch.log_entries_left)
+        await _until(say, "mails sent", watch.mails_left)
+        await _rest(stack, running, say, "answers taken")
+        await _until(say, "log signed", watch.unsigned)
+        return await watch.count()
+
+
+async def _hold(stack: Stack, story: Story) -> None:
+    """Place a legal hold on the records of one customer."""
+    holds = Holds(Outbox("//gallra/retention"), SystemClock())
+    async with open_pool(stack.databases["retention"], "gallra-demo") as pool:
+        await holds.place(
+            pool,
+            customer_id=story.sued,
+            category="billing.invoice",
+            reason="dispute about invoices (demo)",
+            review_on=story.today + timedelta(days=180),
+            by="demo",
+        )
+
+
+async def _until(say: Say, what: str, left: Callable[[], Awaitable[int]]) -> None:
+    """Wait until nothing is *left*, telling how it goes."""
+    deadline = time.monotonic() + PATIENCE
+    before = -1
+    while (now := await left()) != 0:
+        if time.monotonic() > deadline:
+            raise DemoError(f"{what}: {now} still missing after {PATIENCE:.0f} s")
+        if now != before:
+            say(f"{what}: {now} to go")
+            before = now
+        await asyncio.sleep(0.5)
+    say(f"{what}: done")
+
+
+async def _rest(stack: Stack, running: Platform, say: Say, what: str) -> None:
+    """Wait until all that was published has been taken by every service."""
+
+    async def left() -> int:
+        unsent = 0 if await running.told() else 1
+        return unsent + await _lag(stack.kafka)
+
+    await _until(say, what, left)
+
+
+async def _lag(kafka: str) -> int:
+    """Return how many records our groups have not committed yet."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka)
+    await admin.start()
+    await consumer.start()
+    try:
+        behind = 0
+        for group, topics in _reads().items():
+            places = [
+                TopicPartition(topic, partition)
+                for topic in topics
+                for partition in await _partitions(consumer, topic)
+            ]
+            committed: Any = await admin.list_consumer_group_offsets(group)
+            starts = await consumer.beginning_offsets(places)
+            ends = await consumer.end_offsets(places)
+            for place in places:
+                taken = committed[place].offset if place in committed else -1
+                behind += ends[place] - max(taken, starts[place])
+        return behind
+    finally:
+        await consumer.stop()
+        await admin.close()
+
+
+def _reads() -> dict[str, list[str]]:
+    """Return which topics each group reads."""
+    groups = {reader for topic in TOPICS for reader in topic.readers}
+    reads = {group: [t.name for t in TOPICS if group in t.readers] for group in groups}
+    return {**reads, GROUP: [COMMANDS.name]}
+
+
+async def _partitions(consumer: Any, topic: str) -> list[int]:
+    await consumer._client.force_metadata_update()  # noqa: SLF001 - aiokafka has no other way
+    return sorted(consumer.partitions_for_topic(topic) or ())
+
+
+async def _verdict(stack: Stack) -> Verdict:
+    """Verify the whole log."""
+    async with httpx.AsyncClient(base_url=stack.urls["audit_log"], timeout=30) as http:
+        vkey = (await http.get("/log/vkey")).raise_for_status().text
+    async with open_pool(stack.databases["audit_log"], "gallra-demo") as pool:
+        return await verify(pool, Verifier.parse(vkey))
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Looks at what a demo has come to."""
+
+    stack: Stack
+    story: Story
+    running: Platform
+    http: httpx.AsyncClient
+    before: Verdict
+
+    async def purges_left(self) -> int:
+        left = await self.running.left()
+        return len(self.story.due & set().union(*left.values()))
+
+    async def log_entries_left(self) -> int:
+        return sum(map(_is_action, await self._entries(self.story.terminated)))
+
+    async def mails_left(self) -> int:
+        states = Counter(d["state"] for d in await self._deliveries())
+        planned = sum(states.values())
+        waiting = states["queued"] + states["sending"] + states["deferred"]
+        return waiting + len(self.story.technical) - planned
+
+    async def unsigned(self) -> int:
+        """Return how many entries the newest checkpoint does not cover."""
+        note = (await self._get("audit_log", "/log/checkpoint")).text
+        async with open_pool(self.stack.databases["audit_log"], "gallra-demo") as pool:
+            size: int = await pool.fetchval("SELECT size FROM tree")
+        return size - int(note.splitlines()[1])
+
+    async def count(self) -> Figures:
+        left = await self.running.left()
+        rows = Counter(row.event.category for row in self.story.rows)
+        mails = (await self.http.get(f"{self.stack.mail_api}/api/v1/mails")).json()
+        states = Counter(d["state"] for d in await self._deliveries())
+        verdict = await _verdict(self.stack)
+        forgotten = verdict.purged - self.before.purged
+        present = 0
+        for customer in self.story.customers:
+            present += sum(map(_is_action, await self._entries(customer)))
+        return Figures(
+            run=self.story.run,
+            actions=len(self.story.actions),
+            logged=present + forgotten,
+            log_entries_purged=forgotten,
+            verdict=verdict,
+            purged={c: rows[c] - len(ids) for c, ids in left.items()},
+            kept={c: len(ids) for c, ids in left.items()},
+            held=len(self.story.held & left["billing.invoice"]),
+            mails=dict(states),
+            mails_received=sum(self._is_ours(mail) for mail in mails),
+            alert_mails=sum(self.story.fingerprint in mail["subject"] for mail in mails),
+            dead_letters=await _dead_letters(self.stack.kafka, self.story),
+        )
+
+    def _is_ours(self, mail: dict[str, Any]) -> bool:
+        return any(f"@{self.story.run}-" in to for to in mail["to"])
+
+    async def _get(self, service: str, path: str, **params: Any) -> httpx.Response:
+        answer = await self.http.get(self.stack.urls[service] + path, params=params)
+        return answer.raise_for_status()
+
+    async def _entries(self, customer: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        cursor: int | None = None
+        while True:
+            params = {"customer": customer} | ({"cursor": cursor} if cursor else {})
+            page = (await self._get("audit_log", "/api/v1/entries", **params)).json()
+            found += page["entries"]
+            cursor = page["cursor"]
+            if cursor is None:
+                return found
+
+    async def _deliveries(self) -> list[dict[str, Any]]:
+        path = f"/api/v1/messages/{self.story.message_id}/deliveries"
+        found: list[dict[str, Any]] = (await self._get("notifier", path)).json()["deliveries"]
+        return found
+
+
+def _is_action(entry: dict[str, Any]) -> bool:
+    return entry["type"] == "platform.action.performed.v1"
+
+
+async def _dead_letters(kafka: str, story: Story) -> dict[str, int]:
+    """Return how many events of this demo were set aside, by code."""
+    topics = [topic.dead_letters for topic in TOPICS if topic.readers]
+    consumer = AIOKafkaConsumer(
+        *topics, bootstrap_servers=kafka, auto_offset_reset="earliest", enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        starts = await consumer.beginning_offsets(list(ends))
+        waiting = {place for place in ends if starts[place] < ends[place]}
+        found: dict[tuple[str, str, str], str] = {}
+        while waiting:
+            for place, records in (await consumer.getmany(timeout_ms=1000)).items():
+                for record in records:
+                    headers = {n: v.decode("utf-8", "replace") for n, v in record.headers}
+                    if headers.get("ce_source") == story.broken_source:
+                        # By where it lay, for a dead letter too may be published twice.
+                        origin = (headers["dlq_topic"], headers["dlq_partition"])
+                        found[(*origin, headers["dlq_offset"])] = headers["dlq_code"]
+                if await consumer.position(place) >= ends[place]:
+                    waiting.discard(place)
+        return dict(Counter(found.values()))
+    finally:
+        await consumer.stop()

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -16,11 +16,11 @@ import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from audit_log.checkpoint import Verifier
-from audit_log.verify import Verdict, verify
+from audit_log.verify import Verdict
 from gallra.demo.platform import GROUP, Platform, platform
-from gallra.demo.story import ACTIONS, Story, tell
+from gallra.demo.story import ACTIONS, Story, broken, tell
 from gallra.stackfile import Stack
+from gallra.verification import verdict_of
 from retention.holds import Holds
 from shared.clock import SystemClock
 from shared.events import TOPICS
@@ -51,6 +51,7 @@ class Figures:
         mails_received: Of the message, at the mail server.
         alert_mails: To on-call, at the mail server.
         dead_letters: By code.
+        problems: What is not as the story, the notice and the law want it.
     """
 
     run: str
@@ -65,6 +66,7 @@ class Figures:
     mails_received: int
     alert_mails: int
     dead_letters: dict[str, int]
+    problems: list[str]
 
 
 Say = Callable[[str], None]
@@ -86,7 +88,7 @@ async def run(stack: Stack, say: Say, name: str) -> Figures:
         await _hold(stack, story)
         await running.tell_facts()
         await _rest(stack, running, say, "history of services and financial years")
-        watch = _Watch(stack, story, running, http, before=await _verdict(stack))
+        watch = _Watch(stack, story, running, http, before=await verdict_of(stack))
         await running.tell_rest()
         await _rest(stack, running, say, "events taken")
         await _until(say, "records purged", watch.purges_left)
@@ -173,14 +175,6 @@ async def _partitions(consumer: Any, topic: str) -> list[int]:
     return sorted(consumer.partitions_for_topic(topic) or ())
 
 
-async def _verdict(stack: Stack) -> Verdict:
-    """Verify the whole log."""
-    async with httpx.AsyncClient(base_url=stack.urls["audit_log"], timeout=30) as http:
-        vkey = (await http.get("/log/vkey")).raise_for_status().text
-    async with open_pool(stack.databases["audit_log"], "gallra-demo") as pool:
-        return await verify(pool, Verifier.parse(vkey))
-
-
 @dataclass(frozen=True, slots=True)
 class _Watch:
     """Looks at what a demo has come to."""
@@ -214,14 +208,14 @@ class _Watch:
     async def count(self) -> Figures:
         left = await self.running.left()
         rows = Counter(row.event.category for row in self.story.rows)
-        mails = (await self.http.get(f"{self.stack.mail_api}/api/v1/mails")).json()
+        mails = await self._mails()
         states = Counter(d["state"] for d in await self._deliveries())
-        verdict = await _verdict(self.stack)
+        verdict = await verdict_of(self.stack)
         forgotten = verdict.purged - self.before.purged
         present = 0
         for customer in self.story.customers:
             present += sum(map(_is_action, await self._entries(customer)))
-        return Figures(
+        figures = Figures(
             run=self.story.run,
             actions=len(self.story.actions),
             logged=present + forgotten,
@@ -234,7 +228,38 @@ class _Watch:
             mails_received=sum(self._is_ours(mail) for mail in mails),
             alert_mails=sum(self.story.fingerprint in mail["subject"] for mail in mails),
             dead_letters=await _dead_letters(self.stack.kafka, self.story),
+            problems=[],
         )
+        return replace(figures, problems=self._problems(figures, rows))
+
+    def _problems(self, figures: Figures, rows: Counter[str]) -> list[str]:
+        story = self.story
+        due = Counter(r.event.category for r in story.rows if r.event.record_id in story.due)
+        mails = len(story.technical)
+        expected = {
+            "actions in the log": (figures.logged, len(story.actions)),
+            "log entries purged": (figures.log_entries_purged, story.actions_due),
+            "invoices under hold": (figures.held, len(story.held)),
+            "mails accepted": (figures.mails, {"accepted": mails}),
+            "mails received": (figures.mails_received, mails if self.stack.mail_api else 0),
+            "alert mails": (figures.alert_mails, 1 if self.stack.mail_api else 0),
+            "dead letters": (sum(figures.dead_letters.values()), len(broken(story))),
+            **{f"{c} purged": (n, due[c]) for c, n in figures.purged.items()},
+            **{f"{c} kept": (n, rows[c] - due[c]) for c, n in figures.kept.items()},
+        }
+        wrong = [
+            f"{what}: {is_} instead of {want}"
+            for what, (is_, want) in expected.items()
+            if is_ != want
+        ]
+        return [*wrong, *figures.verdict.problems]
+
+    async def _mails(self) -> list[dict[str, Any]]:
+        if not self.stack.mail_api:
+            return []
+        answer = await self.http.get(f"{self.stack.mail_api}/api/v1/mails")
+        mails: list[dict[str, Any]] = answer.raise_for_status().json()
+        return mails
 
     def _is_ours(self, mail: dict[str, Any]) -> bool:
         return any(f"@{self.story.run}-" in to for to in mail["to"])

@@ -59,7 +59,7 @@ class Story:
         events: What is published besides, as (when it happened, content).
         due: Record ids that must be gone at the end.
         held: Record ids that are due and stay, for a legal hold covers them.
-        log_days_due: (customer, day) whose log entries must be gone at the end.
+        actions_due: So many actions whose log entries must be gone at the end.
         technical: Customers with a technical contact: so many mails.
     """
 
@@ -69,7 +69,7 @@ class Story:
     events: list[tuple[datetime, Data]] = field(default_factory=list)
     due: set[str] = field(default_factory=set)
     held: set[str] = field(default_factory=set)
-    log_days_due: set[tuple[str, date]] = field(default_factory=set)
+    actions_due: int = 0
     technical: list[str] = field(default_factory=list)
 
     @property
@@ -273,7 +273,7 @@ def _actions(story: Story, chance: random.Random) -> None:
         )
         story.events.append((_at(day, chance.randint(7, 18)), action))
         if customer == story.terminated:
-            story.log_days_due.add((customer, day))
+            story.actions_due += 1
 
 
 def _message(story: Story) -> MessageRequested:

@@ -104,11 +104,12 @@ def seal(letter: Letter, envelope: Envelope, now: datetime) -> bytes:
     policy = SMTP if envelope.recipient.isascii() else SMTPUTF8
     mail = EmailMessage(policy=policy.clone(max_line_length=998))
     try:
+        # First the content, for setting it clears the headers about it.
+        mail.set_content(letter.body, cte="base64" if not letter.body.isascii() else "7bit")
         for name, value in headers.items():
             if _UNSAFE.search(value):
                 raise Rejected(f"{name} would break the headers", code="header-injection")
             mail[name] = value
-        mail.set_content(letter.body, cte="base64" if not letter.body.isascii() else "7bit")
         raw = mail.as_bytes()
     except (ValueError, IndexError, UnicodeError) as error:
         raise Rejected("the mail cannot be written", code="unfit-mail") from error

@@ -1,0 +1,69 @@
+"""Legal holds from the command line, by whoever may open retention's database."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from gallra.stackfile import read
+from retention import store
+from retention.holds import Holds
+from shared.clock import SystemClock
+from shared.errors import Rejected
+from shared.outbox import Outbox
+from shared.postgres import Pool, open_pool
+
+_HOLDS = Holds(Outbox("//gallra/retention"), SystemClock())
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a hold covers: a customer, a category, or the one of the other."""
+
+    customer_id: str | None
+    category: str | None
+
+
+@asynccontextmanager
+async def _pool(data: Path) -> AsyncGenerator[Pool]:
+    async with open_pool(read(data).databases["retention"], "gallra-hold") as pool:
+        yield pool
+
+
+async def place(data: Path, scope: Scope, *, reason: str, review_on: date, by: str) -> UUID:
+    """Place a hold; return its id."""
+    async with _pool(data) as pool:
+        return await _HOLDS.place(
+            pool,
+            customer_id=scope.customer_id,
+            category=scope.category,
+            reason=reason,
+            review_on=review_on,
+            by=by,
+        )
+
+
+async def release(data: Path, hold_id: str, *, by: str) -> None:
+    """Lift a hold."""
+    try:
+        known = UUID(hold_id)
+    except ValueError:
+        raise Rejected("that is no id of a hold; `gallra hold list` shows them") from None
+    async with _pool(data) as pool:
+        await _HOLDS.release(pool, known, by=by)
+
+
+async def all_of(data: Path) -> list[dict[str, Any]]:
+    """Return all holds, newest first."""
+    async with _pool(data) as pool, pool.acquire() as connection:
+        return await store.holds(connection)
+
+
+def in_words(hold: dict[str, Any]) -> str:
+    """Return one line about a hold."""
+    scope = " of ".join(filter(None, (hold["category"], hold["customer_id"])))
+    state = f"released {hold['released_at']:%Y-%m-%d}" if hold["released_at"] else "in force"
+    return f"{hold['id']}  {state:19}  review {hold['review_on']}  {scope}: {hold['reason']}"

@@ -1,0 +1,305 @@
+"""The command line.  Every command is a function here; the work is done elsewhere.
+
+Exit codes: 0 done; 1 it did not work, and the text says why; 2 the call was wrong; 3 somebody
+else holds what is needed.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+app = typer.Typer(
+    help="Keeps a cloud provider's promises about personal data, and proves it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+topics_app = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
+hold_app = typer.Typer(help="Legal holds.", no_args_is_help=True)
+log_app = typer.Typer(help="The master log.", no_args_is_help=True)
+policy_app = typer.Typer(help="Retention policies.", no_args_is_help=True)
+for name, group in {
+    "topics": topics_app,
+    "hold": hold_app,
+    "log": log_app,
+    "policy": policy_app,
+}.items():
+    app.add_typer(group, name=name)
+
+Data = Annotated[Path, typer.Option("--data", help="Folder that holds all state of the stack.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ServiceName = Literal["audit-log", "retention", "notifier"]
+
+DEFAULT_DATA = Path(".data")
+
+
+def _say(text: str) -> None:
+    """Tell a person how it goes, beside what is printed for programs."""
+    if text:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _fail(text: object, code: int = 1) -> NoReturn:
+    print(f"gallra: {text}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+@app.command()
+def up(
+    data: Data = DEFAULT_DATA,
+    port: Annotated[
+        int, typer.Option(help="Ports are counted from here; 0 takes free ones.")
+    ] = 8400,
+    external_kafka: Annotated[str | None, typer.Option(help="HOST:PORT of a broker.")] = None,
+    external_postgres: Annotated[
+        str | None, typer.Option(help="Address of a database server, as its superuser.")
+    ] = None,
+    smtp: Annotated[str | None, typer.Option(help="HOST:PORT of a mail server.")] = None,
+    policies: Annotated[Path | None, typer.Option(help="Folder with the policies.")] = None,
+) -> None:
+    """Start everything on this machine, and stop it at Ctrl-C."""
+    from gallra.stack import up as stack  # noqa: PLC0415
+
+    external = stack.External(external_kafka, external_postgres, smtp)
+
+    def say(text: str) -> None:
+        _say(text) if text else _show(data)
+
+    try:
+        stack.up(data.absolute(), port, external, policies or stack.POLICIES, say)
+    except stack.StackError as error:
+        _fail(error, 3 if "is held by" in str(error) else 1)
+
+
+def _show(data: Path) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from gallra.stackfile import read  # noqa: PLC0415
+
+    stack = read(data.absolute())
+    table = Table(title="Gallra is up", title_justify="left", show_header=False, box=None)
+    table.add_row("Retention report", f"{stack.urls['retention']}/report")
+    table.add_row("Master log", f"{stack.urls['audit_log']}/log/checkpoint")
+    table.add_row("Deliveries", f"{stack.urls['notifier']}/api/v1/messages")
+    table.add_row("Captured mail", stack.mail_api or "(external mail server)")
+    table.add_row("Kafka", stack.kafka)
+    table.add_row("All addresses", str(data / "stack.json"))
+    table.add_row("Next", f"gallra demo --data {data}     (Ctrl-C here stops everything)")
+    Console().print(table)
+    sys.stdout.flush()
+
+
+@app.command()
+def serve(service: ServiceName) -> None:
+    """Run one service in this process, with its settings from the environment."""
+    module = service.replace("-", "_")
+    os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606 - our own module
+
+
+@app.command()
+def migrate(
+    service: Annotated[ServiceName, typer.Argument()],
+    as_json: AsJson = False,
+) -> None:
+    """Bring a service's database up to date, as its owner (GALLRA_DATABASE or _FILE)."""
+    from shared.migrate import MigrationError  # noqa: PLC0415
+    from shared.migrate import migrate as apply  # noqa: PLC0415
+
+    dsn = _from_environment("GALLRA_DATABASE")
+    try:
+        applied = asyncio.run(apply(dsn, service.replace("-", "_")))
+    except (MigrationError, OSError) as error:
+        _fail(error)
+    _print(applied, as_json, lambda: "\n".join(applied) or "nothing to do")
+
+
+def _from_environment(name: str) -> str:
+    if value := os.environ.get(name):
+        return value
+    if path := os.environ.get(f"{name}_FILE"):
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            _fail(f"{name}_FILE cannot be read: {error}")
+    _fail(f"set {name}, or {name}_FILE to a file that holds it", 2)
+
+
+def _print(value: Any, as_json: bool, words: Callable[[], str]) -> None:
+    print(json.dumps(value, indent=2, default=str, ensure_ascii=False) if as_json else words())
+
+
+@topics_app.command("apply")
+def topics_apply(as_json: AsJson = False) -> None:
+    """Create the topics that are missing on GALLRA_KAFKA and set those that differ."""
+    from shared import topics  # noqa: PLC0415
+
+    kafka = _from_environment("GALLRA_KAFKA")
+    created = asyncio.run(topics.apply(kafka, os.environ.get("GALLRA_TOPIC_PREFIX", "")))
+    _print(created, as_json, lambda: "\n".join(created) or "all topics are as declared")
+
+
+@app.command()
+def demo(
+    data: Data = DEFAULT_DATA,
+    name: Annotated[str | None, typer.Option(help="Stands before all ids; new by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a simulated platform work against the stack that is up, and tell what came of it."""
+    from gallra.demo.run import DemoError, run  # noqa: PLC0415
+    from gallra.demo.tell import tell  # noqa: PLC0415
+    from gallra.stackfile import NoStackError, read  # noqa: PLC0415
+    from shared.ids import new_id  # noqa: PLC0415
+
+    try:
+        stack = read(data)
+        figures = asyncio.run(run(stack, _say, name or f"d{new_id().hex[-8:]}"))
+    except (NoStackError, DemoError) as error:
+        _fail(error)
+    _print(asdict(figures), as_json, lambda: tell(stack, figures))
+    if figures.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def contracts(folder: Path) -> None:
+    """Write the JSON Schemas and the AsyncAPI document of all events."""
+    from shared.contracts import write  # noqa: PLC0415
+
+    for path in write(folder):
+        print(path)
+
+
+@app.command()
+def report(
+    start: Annotated[str | None, typer.Option("--from", help="First day of purges.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Last day of purges.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Day that holdings are counted on.")] = None,
+    form: Annotated[Literal["json", "csv", "html"], typer.Option("--format")] = "json",
+    url: Annotated[str | None, typer.Option(help="Of the retention service.")] = None,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Print the retention report: what is held and why, what is due, what was purged."""
+    import httpx  # noqa: PLC0415
+
+    from gallra.stackfile import NoStackError, read  # noqa: PLC0415
+
+    days = {"from": start, "to": end, "as_of": as_of}
+    for option, day in days.items():
+        try:
+            date.fromisoformat(day or "2000-01-01")
+        except ValueError:
+            _fail(f"--{option.replace('_', '-')} takes a day such as 2026-12-31", 2)
+    params = {option: day for option, day in days.items() if day}
+    path = "/report" if form == "html" else "/api/v1/report"
+    try:
+        base = url or read(data).urls["retention"]
+        answer = httpx.get(base + path, params={**params, "format": form}, timeout=60)
+        answer.raise_for_status()
+    except (NoStackError, httpx.HTTPError) as error:
+        _fail(error)
+    sys.stdout.write(answer.text)
+
+
+@policy_app.command("check")
+def policy_check(
+    folder: Annotated[Path, typer.Argument(help="Folder with the policies.")] = Path("policies"),
+) -> None:
+    """Check that the policies cover the privacy notice, are bounded, and name known holders."""
+    from retention import policy  # noqa: PLC0415
+    from retention.document import DocumentError  # noqa: PLC0415
+
+    try:
+        policies = policy.load(folder)
+    except DocumentError as error:
+        _fail(f"the policies in {folder} cannot be used:\n{error}")
+    print(f"{len(policies.by_category)} policies, {len(policies.holders)} holders: all is well")
+
+
+@log_app.command("verify")
+def log_verify(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Walk the whole master log and say whether it is intact."""
+    from gallra.stackfile import NoStackError, read  # noqa: PLC0415
+    from gallra.verification import verdict_of  # noqa: PLC0415
+
+    try:
+        verdict = asyncio.run(verdict_of(read(data)))
+    except NoStackError as error:
+        _fail(error)
+    _print(
+        {**asdict(verdict), "intact": verdict.intact},
+        as_json,
+        lambda: "\n".join(
+            [
+                (
+                    f"{'intact' if verdict.intact else 'NOT INTACT'}: {verdict.size} entries signed,"
+                    f" {verdict.present} with content, {verdict.purged} purged with a receipt"
+                ),
+                *verdict.problems,
+            ]
+        ),
+    )
+    if not verdict.intact:
+        raise typer.Exit(1)
+
+
+@hold_app.command("place")
+def hold_place(  # noqa: PLR0917 - options are named by who calls
+    reason: Annotated[str, typer.Option(help="Why; it goes into the master log.")],
+    by: Annotated[str, typer.Option(help="Account of the person who decided it.")],
+    review: Annotated[str, typer.Option(help="Day on which it is looked at again.")],
+    customer: Annotated[str | None, typer.Option(help="Whose records.")] = None,
+    category: Annotated[str | None, typer.Option(help="Of which category.")] = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Keep records from being purged."""
+    from gallra import holds  # noqa: PLC0415
+
+    try:
+        day = date.fromisoformat(review)
+    except ValueError:
+        _fail("--review takes a day such as 2026-12-31", 2)
+    scope = holds.Scope(customer, category)
+    hold_id = _held(lambda: holds.place(data, scope, reason=reason, review_on=day, by=by))
+    _print({"hold_id": str(hold_id)}, as_json, lambda: str(hold_id))
+
+
+@hold_app.command("release")
+def hold_release(
+    hold_id: str,
+    by: Annotated[str, typer.Option(help="Account of the person who decided it.")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Lift a hold; its grace of 14 days begins."""
+    from gallra import holds  # noqa: PLC0415
+
+    _held(lambda: holds.release(data, hold_id, by=by))
+    print("released; records stay through the grace of 14 days")
+
+
+@hold_app.command("list")
+def hold_list(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """List all holds, newest first."""
+    from gallra import holds  # noqa: PLC0415
+
+    found = _held(lambda: holds.all_of(data))
+    _print(found, as_json, lambda: "\n".join(map(holds.in_words, found)) or "no holds")
+
+
+def _held(work: Callable[[], Any]) -> Any:
+    from gallra.stackfile import NoStackError  # noqa: PLC0415
+    from shared.errors import Rejected  # noqa: PLC0415
+
+    try:
+        return asyncio.run(work())
+    except (NoStackError, Rejected) as error:
+        _fail(error)

@@ -234,19 +234,10 @@ def log_verify(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
         verdict = asyncio.run(verdict_of(read(data)))
     except NoStackError as error:
         _fail(error)
-    _print(
-        {**asdict(verdict), "intact": verdict.intact},
-        as_json,
-        lambda: "\n".join(
-            [
-                (
-                    f"{'intact' if verdict.intact else 'NOT INTACT'}: {verdict.size} entries signed,"
-                    f" {verdict.present} with content, {verdict.purged} purged with a receipt"
-                ),
-                *verdict.problems,
-            ]
-        ),
-    )
+    state = "intact" if verdict.intact else "NOT INTACT"
+    counts = f"{verdict.present} with content, {verdict.purged} purged with a receipt"
+    words = [f"{state}: {verdict.size} entries signed, {counts}", *verdict.problems]
+    _print({**asdict(verdict), "intact": verdict.intact}, as_json, lambda: "\n".join(words))
     if not verdict.intact:
         raise typer.Exit(1)
 

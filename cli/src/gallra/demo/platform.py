@@ -18,7 +18,7 @@ from shared.errors import Rejected
 from shared.events import Data
 from shared.events.catalogue import COMMANDS, EVENT_TYPES
 from shared.events.gallra import PurgeCommand
-from shared.events.platform import FiscalYearEvent, ServiceEvent
+from shared.events.platform import ContactAdded, FiscalYearEvent, ServiceEvent
 from shared.holder import PurgeDesk
 from shared.migrate import migrate
 from shared.outbox import Message, Outbox, enqueue
@@ -28,6 +28,7 @@ from shared.service import taking_part
 DATABASE: Final = "demo_platform"
 GROUP: Final = "demo-platform"
 BATCH: Final = 250
+_FACTS: Final = (FiscalYearEvent, ServiceEvent, ContactAdded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,11 @@ class Platform:
     story: Story
 
     async def tell_facts(self) -> None:
-        """Publish what deadlines rest on: financial years and the history of services."""
-        facts = [e for e in self.story.events if isinstance(e[1], FiscalYearEvent | ServiceEvent)]
-        await self._publish(facts)
+        """Publish what the rest builds on: financial years, history of services, contacts.
+
+        Topics know no order among each other, so these must be taken before the rest is told.
+        """
+        await self._publish([e for e in self.story.events if isinstance(e[1], _FACTS)])
 
     async def tell_rest(self) -> None:
         """Store the records and publish everything else, some of it twice, some of it broken."""
@@ -50,8 +53,7 @@ class Platform:
                 rows = self.story.rows[start : start + BATCH]
                 await _store(tx, rows)
                 await self.outbox.announce(tx, datetime.now(UTC), [row.event for row in rows])
-        facts = FiscalYearEvent | ServiceEvent
-        await self._publish([e for e in self.story.events if not isinstance(e[1], facts)])
+        await self._publish([e for e in self.story.events if not isinstance(e[1], _FACTS)])
         async with transaction(self.pool) as tx:
             await enqueue(tx, [_raw(*sent) for sent in broken(self.story)])
 

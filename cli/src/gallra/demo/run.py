@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from audit_log.verify import Verdict
+from gallra.ask import ask
 from gallra.demo.platform import GROUP, Platform, platform
 from gallra.demo.story import ACTIONS, Story, broken, tell
 from gallra.stackfile import Stack
@@ -80,15 +81,12 @@ async def run(stack: Stack, say: Say, name: str) -> Figures:
     """
     today = datetime.now(UTC).date()
     story = tell(name, today)
-    async with (
-        platform(story, stack.databases["retention"], stack.kafka) as running,
-        httpx.AsyncClient(timeout=30) as http,
-    ):
+    async with platform(story, stack.databases["retention"], stack.kafka) as running:
         say(f"{len(story.customers)} customers, {len(story.rows)} records, {ACTIONS} actions")
         await _hold(stack, story)
         await running.tell_facts()
-        await _rest(stack, running, say, "history of services and financial years")
-        watch = _Watch(stack, story, running, http, before=await verdict_of(stack))
+        await _rest(stack, running, say, "what it builds on")
+        watch = _Watch(stack, story, running, before=await verdict_of(stack))
         await running.tell_rest()
         await _rest(stack, running, say, "events taken")
         await _until(say, "records purged", watch.purges_left)
@@ -182,7 +180,6 @@ class _Watch:
     stack: Stack
     story: Story
     running: Platform
-    http: httpx.AsyncClient
     before: Verdict
 
     async def purges_left(self) -> int:
@@ -257,16 +254,14 @@ class _Watch:
     async def _mails(self) -> list[dict[str, Any]]:
         if not self.stack.mail_api:
             return []
-        answer = await self.http.get(f"{self.stack.mail_api}/api/v1/mails")
-        mails: list[dict[str, Any]] = answer.raise_for_status().json()
+        mails: list[dict[str, Any]] = (await ask(f"{self.stack.mail_api}/api/v1/mails")).json()
         return mails
 
     def _is_ours(self, mail: dict[str, Any]) -> bool:
         return any(f"@{self.story.run}-" in to for to in mail["to"])
 
     async def _get(self, service: str, path: str, **params: Any) -> httpx.Response:
-        answer = await self.http.get(self.stack.urls[service] + path, params=params)
-        return answer.raise_for_status()
+        return await ask(self.stack.urls[service] + path, **params)
 
     async def _entries(self, customer: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

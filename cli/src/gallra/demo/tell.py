@@ -8,27 +8,21 @@ def tell(stack: Stack, figures: Figures) -> str:
     """Return the figures in words, with links to where each can be seen."""
     verdict = figures.verdict
     state = "intact" if verdict.intact else "NOT INTACT"
+    log = f"{figures.actions} performed, {figures.logged} in the master log, each exactly once"
+    forgotten = f"{figures.log_entries_purged} log entries of a customer who left two years ago"
+    mails = f"{_listed(figures.mails)}; {figures.mails_received} at the mail server"
     lines = [
         "",
         f"Demo {figures.run}",
         "",
-        (
-            f"Actions   {figures.actions} performed, {figures.logged} in the master log,"
-            f" each exactly once; the log is {state} ({verdict.size} entries signed)"
-        ),
+        f"Actions   {log}; the log is {state} ({verdict.size} entries signed)",
         f"          {stack.urls['audit_log']}/log/checkpoint",
         f"Purged    {_listed(figures.purged)}",
-        (
-            f"          and {figures.log_entries_purged} log entries of a customer who left two years"
-            " ago: their proofs still verify"
-        ),
+        f"          and {forgotten}: their proofs still verify",
         f"Kept      {_listed(figures.kept)}",
         f"          {figures.held} invoices are past their time and kept under a legal hold",
-        f"          why and until when: {stack.urls['retention']}/report",
-        (
-            f"Mails     {_listed(figures.mails)}; {figures.mails_received} at the mail server,"
-            f" and {figures.alert_mails} to on-call"
-        ),
+        f"          by whom, why and until when: {stack.urls['retention']}/report",
+        f"Mails     {mails}, and {figures.alert_mails} to on-call",
         f"          {stack.mail_api or stack.smtp}",
         f"Set aside {_listed(figures.dead_letters)}: what a broken producer sent",
     ]

@@ -15,9 +15,9 @@ import asyncpg
 import uvicorn
 from faststream.kafka import KafkaBroker
 from litestar import Litestar
-from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.datastructures import ResponseHeader, State
 from litestar.openapi import OpenAPIConfig
+from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsPlugin
 from litestar.static_files import (
     create_static_files_router,  # pyright: ignore[reportUnknownVariableType]

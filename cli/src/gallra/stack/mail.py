@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -140,7 +141,7 @@ def make_app(sink: Sink, smtp_port: int) -> Litestar:
         yield
         server.close()
 
-    frame = Path(__file__).parents[4] / "shared" / "src" / "shared" / "web"
+    frame = Path(str(files("shared.web")))
     return Litestar(
         [
             *(inbox, one, mails, mail, empty, readyz),

@@ -5,7 +5,6 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -153,11 +152,3 @@ async def make_databases(folder: Path, dsn: str) -> None:
                 await connection.execute(f"GRANT CONNECT ON DATABASE {service} TO {role}")
     finally:
         await connection.close()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on at present."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port

@@ -26,11 +26,13 @@ topics_app = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
 hold_app = typer.Typer(help="Legal holds.", no_args_is_help=True)
 log_app = typer.Typer(help="The master log.", no_args_is_help=True)
 policy_app = typer.Typer(help="Retention policies.", no_args_is_help=True)
+dlq_app = typer.Typer(help="Events that were set aside.", no_args_is_help=True)
 for name, group in {
     "topics": topics_app,
     "hold": hold_app,
     "log": log_app,
     "policy": policy_app,
+    "dlq": dlq_app,
 }.items():
     app.add_typer(group, name=name)
 
@@ -293,4 +295,46 @@ def _held(work: Callable[[], Any]) -> Any:
     try:
         return asyncio.run(work())
     except (NoStackError, Rejected) as error:
+        _fail(error)
+
+
+Topic = Annotated[str | None, typer.Option(help="One topic, such as platform.records.v1.")]
+
+
+@dlq_app.command("list")
+def dlq_list(topic: Topic = None, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """List the events that were set aside and not dealt with, and why."""
+    from gallra import dead_letters  # noqa: PLC0415
+
+    found = _letters(data, topic, dead_letters.waiting)
+    rows = [asdict(letter) for letter in found]
+    lines = [f"{r['at'][:19]}  {r['code']:16} {r['origin']}  {r['reason']}" for r in rows]
+    _print(rows, as_json, lambda: "\n".join(lines) or "nothing was set aside")
+
+
+@dlq_app.command("redrive")
+def dlq_redrive(topic: Topic = None, data: Data = DEFAULT_DATA) -> None:
+    """Publish what was set aside once more, after its cause was mended."""
+    from gallra import dead_letters  # noqa: PLC0415
+
+    print(f"{_letters(data, topic, dead_letters.redrive)} sent again")
+
+
+@dlq_app.command("drop")
+def dlq_drop(topic: Topic = None, data: Data = DEFAULT_DATA) -> None:
+    """Note that what was set aside will not be sent again; it ages out of its topic."""
+    from gallra import dead_letters  # noqa: PLC0415
+
+    print(f"{_letters(data, topic, dead_letters.drop)} dropped")
+
+
+def _letters(data: Path, topic: str | None, work: Callable[[str, list[str]], Any]) -> Any:
+    from gallra.dead_letters import all_topics  # noqa: PLC0415
+    from gallra.stackfile import NoStackError, read  # noqa: PLC0415
+
+    if topic is not None and topic not in all_topics():
+        _fail(f"--topic takes one of {', '.join(all_topics())}", 2)
+    try:
+        return asyncio.run(work(read(data).kafka, [topic] if topic else all_topics()))
+    except NoStackError as error:
         _fail(error)

@@ -13,11 +13,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import httpx
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from audit_log.verify import Verdict
 from gallra.ask import ask
+from gallra.broker import places
 from gallra.demo.platform import GROUP, Platform, platform
 from gallra.demo.story import ACTIONS, Story, broken, tell
 from gallra.stackfile import Stack
@@ -144,15 +145,11 @@ async def _lag(kafka: str) -> int:
     try:
         behind = 0
         for group, topics in _reads().items():
-            places = [
-                TopicPartition(topic, partition)
-                for topic in topics
-                for partition in await _partitions(consumer, topic)
-            ]
+            wanted = await places(admin, topics)
             committed: Any = await admin.list_consumer_group_offsets(group)
-            starts = await consumer.beginning_offsets(places)
-            ends = await consumer.end_offsets(places)
-            for place in places:
+            starts = await consumer.beginning_offsets(wanted)
+            ends = await consumer.end_offsets(wanted)
+            for place in wanted:
                 taken = committed[place].offset if place in committed else -1
                 behind += ends[place] - max(taken, starts[place])
         return behind
@@ -166,11 +163,6 @@ def _reads() -> dict[str, list[str]]:
     groups = {reader for topic in TOPICS for reader in topic.readers}
     reads = {group: [t.name for t in TOPICS if group in t.readers] for group in groups}
     return {**reads, GROUP: [COMMANDS.name]}
-
-
-async def _partitions(consumer: Any, topic: str) -> list[int]:
-    await consumer._client.force_metadata_update()  # noqa: SLF001 - aiokafka has no other way
-    return sorted(consumer.partitions_for_topic(topic) or ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,17 +240,20 @@ class PurgeLoop:
                 labels={"category": category},
                 runbook="purge-overdue",
             )
-            for category, records in (await store.overdue(tx, now, HOLD_GRACE)).items()
+            for category, records in (
+                await store.overdue(tx, now, HOLD_GRACE, now - self.alert_after)
+            ).items()
         ]
         known = await store.open_alerts(tx)
         standing = {alert.fingerprint for alert in alerts}
         for alert in alerts:
             if alert.fingerprint not in known:
-                await store.note_alert(tx, alert.fingerprint, now)
+                await store.note_alert(tx, alert.fingerprint, alert.summary, now)
                 await self.outbox.announce(tx, now, [alert])
-        for fingerprint in known - standing:
+        for fingerprint in known.keys() - standing:
             await store.drop_alert(tx, fingerprint)
-            over = AlertResolved(fingerprint=fingerprint, severity="info", summary="it is over")
+            summary = known[fingerprint]
+            over = AlertResolved(fingerprint=fingerprint, severity="info", summary=summary)
             await self.outbox.announce(tx, now, [over])
 
 

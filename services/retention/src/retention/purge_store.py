@@ -269,18 +269,27 @@ async def close_job(tx: Connection, job: UUID, event_id: str, now: datetime) -> 
     )
 
 
-async def overdue(tx: Connection, now: datetime, grace: timedelta) -> dict[str, int]:
-    """Return how many records of each category should have been purged by *now* and are not."""
+async def overdue(
+    tx: Connection, now: datetime, grace: timedelta, known_before: datetime
+) -> dict[str, int]:
+    """Return how many records of each category should have been purged by *now* and are not.
+
+    Of those registered before *known_before*: what came late gets its chance first.
+    """
     rows = await tx.fetch(
         f"""
         SELECT record.category, count(*) AS records
           FROM deadline_key
           JOIN record ON record.key = deadline_key.id
-         WHERE status = 'scheduled' AND must_purge_by < $1 AND NOT {HELD}
+         WHERE status = 'scheduled'
+           AND must_purge_by < $1
+           AND registered_at < $3
+           AND NOT {HELD}
       GROUP BY record.category
         """,  # noqa: S608 - a constant condition
         now,
         now - grace,
+        known_before,
     )
     return {row["category"]: row["records"] for row in rows}
 
@@ -299,14 +308,15 @@ async def silent_holders(tx: Connection, before: datetime) -> dict[str, int]:
     return {row["holder"]: row["chunks"] for row in rows}
 
 
-async def open_alerts(tx: Connection) -> set[str]:
-    """Return the fingerprints of alerts that are raised and not resolved."""
-    return {row["fingerprint"] for row in await tx.fetch("SELECT fingerprint FROM alert_open")}
+async def open_alerts(tx: Connection) -> dict[str, str]:
+    """Return the alerts that are raised and not resolved, with what was said."""
+    rows = await tx.fetch("SELECT fingerprint, summary FROM alert_open")
+    return {row["fingerprint"]: row["summary"] for row in rows}
 
 
-async def note_alert(tx: Connection, fingerprint: str, now: datetime) -> None:
+async def note_alert(tx: Connection, fingerprint: str, summary: str, now: datetime) -> None:
     """Note that an alert was raised."""
-    await tx.execute("INSERT INTO alert_open VALUES ($1, $2)", fingerprint, now)
+    await tx.execute("INSERT INTO alert_open VALUES ($1, $2, $3)", fingerprint, summary, now)
 
 
 async def drop_alert(tx: Connection, fingerprint: str) -> None:

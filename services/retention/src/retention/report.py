@@ -73,7 +73,8 @@ class Line:
 
     Attributes:
         why: The rule in words, with its source.
-        counts: By name: held, open, indeterminate, scheduled, due, overdue, held_back, provisional.
+        counts: By name.  Held are open, indeterminate, scheduled, due or held_back, one of them;
+            overdue is a part of due, and provisional a part of all.
         awaiting: Records that a holder was told to purge and has not confirmed, by holder.
         missing_facts: What is not known, where a deadline is indeterminate.
     """

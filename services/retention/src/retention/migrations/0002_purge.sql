@@ -39,5 +39,6 @@ CREATE INDEX purge_chunk_waiting ON purge_chunk (next_try_at) WHERE state <> 'do
 -- Alerts that were raised and not resolved, so that each is said once.
 CREATE TABLE alert_open (
     fingerprint  text         PRIMARY KEY,
+    summary      text         NOT NULL,
     raised_at    timestamptz  NOT NULL
 );

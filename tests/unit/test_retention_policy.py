@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from retention.document import DocumentError
 from retention.policy import CATEGORIES, load
+from shared.document import DocumentError
 
 SHIPPED = Path(__file__).parents[2] / "policies"
 

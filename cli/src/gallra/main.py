@@ -217,7 +217,7 @@ def policy_check(
 ) -> None:
     """Check that the policies cover the privacy notice, are bounded, and name known holders."""
     from retention import policy  # noqa: PLC0415
-    from retention.document import DocumentError  # noqa: PLC0415
+    from shared.document import DocumentError  # noqa: PLC0415
 
     try:
         policies = policy.load(folder)

@@ -50,6 +50,11 @@ class Outcome:
     missing: Sequence[str] = ()
     exceptions: Sequence[PurgeException] = ()
 
+    @classmethod
+    def of(cls, refs: Sequence[str], known: Sequence[str]) -> "Outcome":
+        """Return the outcome of work on *refs* that found only those *known*."""
+        return cls(known, sorted(set(refs) - set(known)))
+
 
 class Holder(Protocol):
     """A system that stores personal data; every function may be called again for the same refs."""

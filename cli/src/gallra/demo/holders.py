@@ -32,7 +32,7 @@ class TableHolder:
             " WHERE record_id = ANY($1) RETURNING record_id",
             list(refs),
         )
-        return _outcome(refs, [row["record_id"] for row in rows])
+        return Outcome.of(refs, [row["record_id"] for row in rows])
 
     async def restore(self, tx: Connection, category: str, refs: Sequence[str]) -> None:
         """Show rows again."""
@@ -47,8 +47,4 @@ class TableHolder:
             list(refs),
             hidden,
         )
-        return _outcome(refs, [row["record_id"] for row in rows])
-
-
-def _outcome(refs: Sequence[str], known: Sequence[str]) -> Outcome:
-    return Outcome(known, sorted(set(refs) - set(known)))
+        return Outcome.of(refs, [row["record_id"] for row in rows])

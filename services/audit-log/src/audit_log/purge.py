@@ -36,7 +36,7 @@ class LogHolder:
         """Close the buckets to reading and to new entries."""
         await store.lock_tree(tx)  # no appender may hold a bucket open meanwhile
         known = await store.set_state(tx, category, refs, "quarantined", unless="purged")
-        return _outcome(refs, known)
+        return Outcome.of(refs, known)
 
     async def erase(self, tx: Connection, command: PurgeCommand, refs: Sequence[str]) -> Outcome:
         """Destroy every value and salt in the buckets, and append the receipt for it.
@@ -47,7 +47,7 @@ class LogHolder:
         purged = await store.set_state(tx, command.category, refs, "purged", unless="purged")
         if indexes:
             await self.appender.append(tx, [self._receipt(command, indexes)])
-        return _outcome(refs, purged)
+        return Outcome.of(refs, purged)
 
     async def restore(self, tx: Connection, category: str, refs: Sequence[str]) -> None:
         """Open the buckets to reading again; new entries of the day have a bucket of their own."""
@@ -73,7 +73,3 @@ class LogHolder:
             at=self.clock.now(),
             parts={"what": body},
         )
-
-
-def _outcome(refs: Sequence[str], known: Sequence[str]) -> Outcome:
-    return Outcome(known, sorted(set(refs) - set(known)))

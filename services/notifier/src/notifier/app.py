@@ -12,6 +12,7 @@ from notifier.settings import Settings
 from notifier.smtp import Relay
 from shared.bus import Consumer
 from shared.clock import SystemClock
+from shared.document import DocumentError
 from shared.holder import PurgeDesk
 from shared.outbox import Outbox
 from shared.service import Job, Service
@@ -25,8 +26,8 @@ def build(settings: Settings) -> Service:
     desk = PurgeDesk(HOLDER, NotifierHolder(), outbox, clock)
     try:
         text = (settings.policies / "messages.yaml").read_text(encoding="utf-8")
-        types = catalogue.parse(text)
-    except (OSError, catalogue.CatalogueError) as error:
+        types = catalogue.read(text)
+    except (OSError, DocumentError) as error:
         raise SettingsError(f"GALLRA_POLICIES: {error}") from error
     handlers = Handlers(
         outbox=outbox,

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from shared.document import parse
 
 Locale = Literal["sv", "en"]
 
@@ -27,20 +28,13 @@ class MessageType(BaseModel):
     priority: Annotated[int, Field(ge=0, le=9)]
 
 
-class CatalogueError(Exception):
-    """policies/messages.yaml is not what it must be; the text says where."""
-
-
 _types = TypeAdapter(dict[str, MessageType])
 
 
-def parse(text: str) -> dict[str, MessageType]:
-    """Return the message types in the YAML *text*, by name.
+def read(text: str) -> dict[str, MessageType]:
+    """Return the message types in the YAML *text* of messages.yaml, by name.
 
     Raises:
-        CatalogueError: a field is missing, unknown or unfit.
+        DocumentError: a field is missing, unknown or unfit; the text says where.
     """
-    try:
-        return _types.validate_python(yaml.safe_load(text))
-    except (yaml.YAMLError, ValidationError) as error:
-        raise CatalogueError(f"messages.yaml: {error}") from error
+    return parse("messages.yaml", text, _types)

@@ -27,7 +27,7 @@ class NotifierHolder:
     async def quarantine(self, tx: Connection, category: str, refs: Sequence[str]) -> Outcome:
         """Leave the rows out of audiences and answers."""
         table, column = _place(category)
-        return _outcome(refs, await store.hide(tx, table, column, refs, hidden=True))
+        return Outcome.of(refs, await store.hide(tx, table, column, refs, hidden=True))
 
     async def erase(self, tx: Connection, command: PurgeCommand, refs: Sequence[str]) -> Outcome:
         """Delete contacts, empty bodies, part deliveries from who they went to."""
@@ -38,7 +38,7 @@ class NotifierHolder:
         else:
             gone = await store.erase_bodies(tx, refs)
         await store.drop_idle_recipients(tx)
-        return _outcome(refs, gone)
+        return Outcome.of(refs, gone)
 
     async def restore(self, tx: Connection, category: str, refs: Sequence[str]) -> None:
         """Show the rows again."""
@@ -50,7 +50,3 @@ def _place(category: str) -> tuple[str, str]:
     if category not in _TABLES:
         raise Rejected(f"the notifier holds no {category}", code="unknown-category")
     return _TABLES[category]
-
-
-def _outcome(refs: Sequence[str], known: Sequence[str]) -> Outcome:
-    return Outcome(known, sorted(set(refs) - set(known)))

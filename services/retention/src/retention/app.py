@@ -3,13 +3,13 @@
 from retention import policy
 from retention.activation import Activation
 from retention.api import ROUTES
-from retention.document import DocumentError
 from retention.handlers import CONSUMES, Handlers
 from retention.purge import PurgeLoop
 from retention.registry import Registry
 from retention.settings import Settings
 from shared.bus import Consumer
 from shared.clock import SystemClock
+from shared.document import DocumentError
 from shared.outbox import Outbox
 from shared.service import Job, Service
 from shared.settings import SettingsError

@@ -103,9 +103,9 @@ class Handlers:
             self.registry.check_holder(data.category, data.holder)
             ref = _ref(data)
             scheme = data.vat_scheme or ""
-            rows.append((*ref, data.entity, data.customer_id, data.group, scheme))
+            rows.append((*ref, data.entity, data.customer_id, data.group, scheme, event.time))
             anchors += [(*ref, a.anchor_id, a.kind, _day(a)) for a in data.anchors]
-        await store.register(tx, rows, max(event.time for event in events))
+        await store.register(tx, rows)
         await store.add_anchors(tx, anchors)
         return {row[:3] for row in rows}
 

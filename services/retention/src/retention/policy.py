@@ -11,8 +11,8 @@ from typing import Annotated, Final, Literal, Self, TypeVar
 
 from pydantic import Field, StrictInt, StringConstraints, TypeAdapter, model_validator
 
-from retention.document import DocumentError, parse
 from retention.rule import Clock, Closed, NeverStored, Oss10y, Terms, Word
+from shared.document import DocumentError, parse
 
 T = TypeVar("T")
 

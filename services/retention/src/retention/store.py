@@ -53,8 +53,8 @@ class ServiceRow:
     at: datetime | None
 
 
-async def register(tx: Connection, rows: Sequence[tuple[Any, ...]], now: datetime) -> None:
-    """Add records (holder, category, id, entity, customer, document, scheme); repeats add facts.
+async def register(tx: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add records (holder, category, id, entity, customer, document, scheme, registered at).
 
     What is known stays: a later registration fills in what was missing.
     """
@@ -68,7 +68,7 @@ async def register(tx: Connection, rows: Sequence[tuple[Any, ...]], now: datetim
                     document = coalesce(record.document, EXCLUDED.document),
                     scheme = greatest(record.scheme, EXCLUDED.scheme)
         """,
-        [(*row, now) for row in rows],
+        rows,
     )
 
 

@@ -72,6 +72,15 @@ class ClosedData(Data):
 class OneMoment(Data):
     """Content that happened on a civil day or at an instant; a day wins over an instant."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("date", "at")
+            ]
+        }
+    )
+
     date: Day | None = None
     at: Instant | None = None
 

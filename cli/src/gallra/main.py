@@ -6,6 +6,7 @@ else holds what is needed.
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -161,6 +162,7 @@ def demo(
     from gallra.stackfile import NoStackError, read  # noqa: PLC0415
     from shared.ids import new_id  # noqa: PLC0415
 
+    logging.basicConfig(level=logging.ERROR)  # libraries have little to tell a person
     try:
         stack = read(data)
         figures = asyncio.run(run(stack, _say, name or f"d{new_id().hex[-8:]}"))

@@ -30,6 +30,7 @@ from shared.postgres import Connection, Pool, transaction
 
 RETRY_SECONDS: Final = (0.1, 0.5, 2.0, 10.0, 30.0)
 LARGEST_BATCH: Final = 2000
+LARGEST_LETTER: Final = 24 * 1024 * 1024  # bytes; its topic takes more, uncompressed
 CLOCK_SKEW: Final = timedelta(hours=24)  # events from further ahead are not believed
 
 Records = tuple["ConsumerRecord[bytes | None, bytes | None]", ...]
@@ -218,10 +219,13 @@ class Consumer:
             "dlq_offset": str(record.offset),
             "dlq_time": self.clock.now().isoformat(),
         }
+        body = record.value or b""
+        if len(body) > LARGEST_LETTER:  # what no topic would take must not block all others
+            why["dlq_cut_from"] = str(len(body))
         original = [(name, value) for name, value in record.headers if not name.startswith("dlq_")]
         headers = [*original, *((name, value.encode()) for name, value in why.items())]
         topic = self._declared(record.topic).dead_letters
-        return Message(topic, record.key, headers, record.value or b"")
+        return Message(topic, record.key, headers, body[:LARGEST_LETTER])
 
     async def _alarm(self, tx: Connection, count: int, topic: str) -> None:
         alert = AlertRaised(

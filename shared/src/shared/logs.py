@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from opentelemetry import trace
 
 from shared.errors import Rejected
+from shared.settings import SettingsError
 
 FIELDS: Final = frozenset(
     {
@@ -25,7 +26,7 @@ FIELDS: Final = frozenset(
     }
 )  # fmt: skip
 
-_SPEAKABLE: Final = (Rejected, OSError, KafkaError)
+_SPEAKABLE: Final = (Rejected, SettingsError, OSError, KafkaError)
 
 
 def configure(service: str, level: str) -> None:
@@ -54,6 +55,8 @@ def configure(service: str, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # Its errors are tracebacks with the exception's text in them; we log our own.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     for own in ("shared", service.replace("-", "_")):
         logging.getLogger(own).setLevel(level)
 

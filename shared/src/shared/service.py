@@ -87,6 +87,15 @@ def make_app(service: Service) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncGenerator[None]:
+        try:
+            async with running(app):
+                yield
+        except Exception:
+            _log.exception("the service cannot go on")
+            raise
+
+    @asynccontextmanager
+    async def running(app: Litestar) -> AsyncGenerator[None]:
         async with open_pool(settings.database.get_secret_value(), service.name) as pool:
             await _schema_is_current(pool, service.package)
             if service.on_start is not None:

@@ -83,21 +83,21 @@ def up(
 
 
 def _show(data: Path) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
     from gallra.stackfile import read  # noqa: PLC0415
 
     stack = read(data.absolute())
-    table = Table(title="Gallra is up", title_justify="left", show_header=False, box=None)
-    table.add_row("Retention report", f"{stack.urls['retention']}/report")
-    table.add_row("Master log", f"{stack.urls['audit_log']}/log/checkpoint")
-    table.add_row("Deliveries", f"{stack.urls['notifier']}/api/v1/messages")
-    table.add_row("Captured mail", stack.mail_api or "(external mail server)")
-    table.add_row("Kafka", stack.kafka)
-    table.add_row("All addresses", str(data / "stack.json"))
-    table.add_row("Next", f"gallra demo --data {data}     (Ctrl-C here stops everything)")
-    Console().print(table)
+    rows = {
+        "Retention report": f"{stack.urls['retention']}/report",
+        "Master log": f"{stack.urls['audit_log']}/log/checkpoint",
+        "Deliveries": f"{stack.urls['notifier']}/api/v1/messages",
+        "Captured mail": stack.mail_api or "(external mail server)",
+        "Kafka": stack.kafka,
+        "All addresses": str(data / "stack.json"),
+        "Next": "gallra demo, in another terminal; Ctrl-C here stops everything",
+    }
+    print("Gallra is up\n")
+    for what, where in rows.items():
+        print(f"  {what:17} {where}")
     sys.stdout.flush()
 
 

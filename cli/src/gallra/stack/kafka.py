@@ -77,7 +77,7 @@ def fetch(
     missing = [(c, d) for c, d in wanted if not _is_right(libs / _name(c), d)]
     if missing:
         say(f"fetching {len(missing)} jars of Kafka")
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(16) as pool:
             list(pool.map(lambda pair: _fetch_one(libs, *pair), missing))
     return libs
 

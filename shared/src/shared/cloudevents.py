@@ -179,7 +179,8 @@ def _text(headers: Headers) -> dict[str, str]:
             readable.setdefault(name.lower(), value.decode())
         except UnicodeDecodeError:
             if name.lower().startswith("ce_"):
-                raise Rejected(f"{name.lower()[:60]} is not UTF-8", code="missing-header") from None
+                spoken = _path([name.lower()])
+                raise Rejected(f"{spoken} is not UTF-8", code="missing-header") from None
     return readable
 
 

@@ -16,7 +16,12 @@ PREFIX: Final = "GALLRA_"
 
 
 def _seconds(value: object) -> object:
-    return timedelta(seconds=float(value)) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return timedelta(seconds=float(value))
+    except (ValueError, OverflowError):
+        raise ValueError("a number of seconds is needed") from None
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
@@ -86,3 +91,5 @@ def _content(name: str, path: str) -> str:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SettingsError(f"{name} names a file that cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{name} names a file that is not UTF-8") from None

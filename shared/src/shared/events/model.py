@@ -35,7 +35,10 @@ def _address(value: str) -> str:
 
 
 Email = Annotated[
-    str, StringConstraints(max_length=320, pattern=_NO_CONTROLS), AfterValidator(_address)
+    str,
+    StringConstraints(max_length=320, pattern=_NO_CONTROLS),
+    AfterValidator(_address),
+    Field(json_schema_extra={"format": "idn-email"}),
 ]
 """An e-mail address (RFC 5321, RFC 6531), of a person or of a group."""
 

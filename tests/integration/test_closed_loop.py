@@ -1,0 +1,326 @@
+"""The purge loop on a real database: what is ordered, answered, refused, held, silent."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from tests.conftest import Database
+from tests.integration.events import event
+
+from retention import policy, store
+from retention.handlers import Handlers
+from retention.holds import Holds
+from retention.purge import HOLD_GRACE, PurgeLoop
+from retention.registry import Registry
+from shared.clock import VirtualClock
+from shared.errors import Rejected
+from shared.events import BY_TYPE, Data
+from shared.events.gallra import Counts, PurgeCommand, PurgeException, PurgeResult
+from shared.events.platform import (
+    Anchor,
+    FiscalYearClosed,
+    RecordRegistered,
+    ServiceReactivated,
+    ServiceStarted,
+    ServiceTerminated,
+)
+from shared.holder import command_hash
+from shared.outbox import Outbox
+from shared.postgres import Pool, open_pool, transaction
+
+POLICIES = Path(__file__).parents[2] / "policies"
+MIDNIGHT = datetime(2031, 12, 31, 23, tzinfo=UTC)  # 2032-01-01 00:00 in Stockholm
+ANSWER_WITHIN = timedelta(minutes=2)
+ALERT_AFTER = timedelta(minutes=15)
+
+
+class Retention:
+    """The service's parts on a virtual clock, and what they announced."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.clock = VirtualClock(MIDNIGHT - timedelta(seconds=1))
+        outbox = Outbox("//test/retention")
+        policies = policy.load(POLICIES)
+        actions = {p.category: p.action for p in policies.by_category.values() if p.stored}
+        self.loop = PurgeLoop(outbox, self.clock, actions, ANSWER_WITHIN, ALERT_AFTER, 10_000)
+        self.handlers = Handlers(Registry(policies), self.loop)
+        self.holds = Holds(outbox, self.clock)
+
+    async def take(self, *facts: Data) -> None:
+        async with transaction(self.pool) as tx:
+            await self.handlers.handle(tx, [event(fact, self.clock.now()) for fact in facts])
+
+    async def invoices(self, *numbers: str) -> None:
+        """Register invoices of the financial year 2024: due on 2032-01-01."""
+        await self.take(
+            FiscalYearClosed(entity="ab", start=date(2024, 1, 1), end=date(2024, 12, 31)),
+            *(invoice(number) for number in numbers),
+        )
+
+    async def sweep(self) -> list[Data]:
+        """Sweep once; return what was announced since the last look."""
+        await self.loop.sweep(self.pool)
+        return await self.announced()
+
+    async def announced(self) -> list[Data]:
+        rows = await self.pool.fetch("DELETE FROM outbox RETURNING position, header_values, value")
+        return [
+            BY_TYPE[row["header_values"][3].decode()].model.model_validate_json(row["value"])
+            for row in sorted(rows, key=lambda row: row["position"])
+        ]
+
+    async def records(self) -> list[str]:
+        rows = await self.pool.fetch("SELECT record_id FROM record ORDER BY record_id")
+        return [row["record_id"] for row in rows]
+
+
+def invoice(number: str) -> RecordRegistered:
+    return RecordRegistered(
+        holder="billing",
+        category="billing.invoice",
+        record_id=number,
+        entity="ab",
+        customer_id="c-1",
+        anchors=(Anchor(anchor_id=f"{number}-b", kind="booked", date=date(2024, 3, 15)),),
+    )
+
+
+def answer(
+    command: PurgeCommand, at: datetime, exceptions: Sequence[PurgeException] = (), **changes: Any
+) -> PurgeResult:
+    phase = type(command).__name__.removeprefix("Purge").lower()
+    erased = len(command.refs) - len(exceptions) if phase == "commit" else 0
+    fields: dict[str, Any] = {
+        "chunk_id": command.chunk_id,
+        "holder": command.holder,
+        "phase": phase,
+        "command_hash": command.command_hash,
+        "hold_epoch": command.hold_epoch,
+        "counts": Counts(erased=erased, refused=len(exceptions)),
+        "exceptions": tuple(exceptions),
+        "method": "clear",
+        "completed_at": at,
+    }
+    return PurgeResult(**{**fields, **changes})
+
+
+def named(announced: Sequence[Data], kind: str) -> list[Any]:
+    return [data for data in announced if type(data).__name__ == kind]
+
+
+@pytest.fixture
+async def retention(retention_db: Database) -> AsyncIterator[Retention]:
+    async with open_pool(retention_db.service, "test") as pool:
+        yield Retention(pool)
+
+
+async def prepared(retention: Retention, exceptions: Sequence[PurgeException] = ()) -> list[Data]:
+    """Bring what is due through its first phase; return what was announced then."""
+    [prepare] = named(await retention.sweep(), "PurgePrepare")
+    await retention.take(answer(prepare, retention.clock.now(), exceptions))
+    return await retention.announced()
+
+
+async def test_nothing_before_midnight_in_stockholm(retention: Retention) -> None:
+    await retention.invoices("i-1")
+    assert await retention.sweep() == []
+    retention.clock.advance(timedelta(seconds=1))
+    announced = await retention.sweep()
+    [opened] = named(announced, "PurgeJobOpened")
+    [prepare] = named(announced, "PurgePrepare")
+    assert (opened.records, opened.holders) == (1, ["billing"])
+    assert prepare.command_hash == command_hash(prepare)
+    assert prepare.purge_from == MIDNIGHT
+    assert await retention.sweep() == []
+
+
+async def test_confirmed_in_two_phases_then_closed(retention: Retention) -> None:
+    await retention.invoices(*(f"i-{n:04}" for n in range(1001)))
+    retention.clock.advance(timedelta(hours=1))
+    prepares = named(await retention.sweep(), "PurgePrepare")
+    assert sorted(len(p.refs) for p in prepares) == [1, 500, 500]
+    for prepare in prepares:
+        await retention.take(answer(prepare, retention.clock.now()))
+    commits = named(await retention.announced(), "PurgeCommit")
+    assert {c.command_hash for c in commits} == {p.command_hash for p in prepares}
+    assert len(await retention.records()) == 1001
+    for commit in commits:
+        await retention.take(answer(commit, retention.clock.now()))
+        await retention.take(answer(commit, retention.clock.now()))  # said twice
+    assert await retention.records() == []
+    assert await retention.pool.fetchval("SELECT count(*) FROM anchor") == 0
+    [closed] = named(await retention.sweep(), "PurgeJobClosed")
+    assert closed.counts == Counts(erased=1001)
+    assert named(await retention.sweep(), "PurgeJobClosed") == []
+
+
+async def test_two_sweeps_at_once_order_nothing_twice(retention: Retention) -> None:
+    await retention.invoices("i-1", "i-2")
+    retention.clock.advance(timedelta(hours=1))
+
+    await asyncio.gather(*(retention.loop.sweep(retention.pool) for _ in range(4)))
+    prepares = named(await retention.announced(), "PurgePrepare")
+    assert sorted(ref for p in prepares for ref in p.refs) == ["i-1", "i-2"]
+
+
+async def test_refused_until_a_day(retention: Retention) -> None:
+    await retention.invoices("i-1", "i-2")
+    retention.clock.advance(timedelta(hours=1))
+    refusal = PurgeException(ref="i-1", code="dispute", until=date(2032, 2, 29))
+    [commit] = named(await prepared(retention, [refusal]), "PurgeCommit")
+    await retention.take(answer(commit, retention.clock.now(), counts=Counts(erased=1)))
+    assert await retention.records() == ["i-1"]
+    [closed] = named(await retention.sweep(), "PurgeJobClosed")
+    assert (closed.counts.erased, closed.counts.refused) == (1, 1)
+    retention.clock.advance(datetime(2032, 2, 29, 22, 59, tzinfo=UTC) - retention.clock.now())
+    assert named(await retention.sweep(), "PurgePrepare") == []
+    retention.clock.advance(timedelta(minutes=1))
+    [again] = named(await retention.sweep(), "PurgePrepare")
+    assert again.refs == ["i-1"]
+
+
+async def test_all_refused_without_a_day_is_tried_tomorrow(retention: Retention) -> None:
+    await retention.invoices("i-1")
+    retention.clock.advance(timedelta(hours=1))
+    assert await prepared(retention, [PurgeException(ref="i-1", code="busy")]) == []
+    assert named(await retention.sweep(), "PurgePrepare") == []
+    retention.clock.advance(timedelta(days=1))
+    assert len(named(await retention.sweep(), "PurgePrepare")) == 1
+
+
+async def test_silence_is_chased_and_told_once(retention: Retention) -> None:
+    await retention.invoices("i-1")
+    retention.clock.advance(timedelta(hours=1))
+    [prepare] = named(await retention.sweep(), "PurgePrepare")
+    retention.clock.advance(ANSWER_WITHIN)
+    assert named(await retention.sweep(), "PurgePrepare") == [prepare]
+    assert named(await retention.sweep(), "PurgePrepare") == []
+    retention.clock.advance(ANSWER_WITHIN)
+    assert named(await retention.sweep(), "PurgePrepare") == [], "it waits longer each time"
+    retention.clock.advance(ANSWER_WITHIN)
+    assert named(await retention.sweep(), "PurgePrepare") == [prepare]
+    retention.clock.advance(ALERT_AFTER)
+    [alert] = named(await retention.sweep(), "AlertRaised")
+    assert alert.fingerprint == "purge-unconfirmed/billing"
+    assert named(await retention.sweep(), "AlertRaised") == []
+    await retention.take(answer(prepare, retention.clock.now()))
+    [commit] = named(await retention.announced(), "PurgeCommit")
+    await retention.take(answer(commit, retention.clock.now()))
+    [over] = named(await retention.sweep(), "AlertResolved")
+    assert (over.fingerprint, over.summary) == (alert.fingerprint, alert.summary)
+
+
+async def test_overdue_is_told(retention: Retention) -> None:
+    await retention.invoices("i-1")
+    retention.clock.advance(timedelta(hours=1))
+    [prepare] = named(await retention.sweep(), "PurgePrepare")
+    retention.clock.advance(timedelta(days=8))
+    alerts = named(await retention.sweep(), "AlertRaised")
+    assert "purge-overdue/billing.invoice" in {alert.fingerprint for alert in alerts}
+    await retention.take(answer(prepare, retention.clock.now()))
+    [commit] = named(await retention.announced(), "PurgeCommit")
+    await retention.take(answer(commit, retention.clock.now()))
+    assert len(named(await retention.sweep(), "AlertResolved")) == 2
+
+
+async def test_a_hold_between_the_phases_cancels(retention: Retention) -> None:
+    await retention.invoices("i-1")
+    retention.clock.advance(timedelta(hours=1))
+    [prepare] = named(await retention.sweep(), "PurgePrepare")
+    hold = await retention.holds.place(
+        retention.pool,
+        customer_id="c-1",
+        category=None,
+        reason="a dispute",
+        review_on=date(2032, 6, 1),
+        by="u-1",
+    )
+    await retention.take(answer(prepare, retention.clock.now()))
+    [cancel] = named(await retention.announced(), "PurgeCancel")
+    assert cancel.command_hash == prepare.command_hash
+    await retention.take(answer(cancel, retention.clock.now()))
+    retention.clock.advance(timedelta(days=100))
+    assert named(await retention.sweep(), "PurgePrepare") == []
+    assert await retention.records() == ["i-1"]
+
+    await retention.holds.release(retention.pool, hold, by="u-2")
+    with pytest.raises(Rejected, match="no such hold"):
+        await retention.holds.release(retention.pool, hold, by="u-2")
+    retention.clock.advance(HOLD_GRACE - timedelta(seconds=1))
+    assert named(await retention.sweep(), "PurgePrepare") == []
+    retention.clock.advance(timedelta(seconds=1))
+    [again] = named(await retention.sweep(), "PurgePrepare")
+    assert again.hold_epoch == prepare.hold_epoch + 2
+    assert again.chunk_id != prepare.chunk_id
+
+
+async def test_a_customer_who_came_back_between_the_phases_is_spared(
+    retention: Retention,
+) -> None:
+    service = {"customer_id": "c-9", "service_id": "s-1"}
+    await retention.take(
+        ServiceStarted(**service, date=date(2020, 1, 1)),
+        ServiceTerminated(**service, date=date(2030, 1, 31)),
+        RecordRegistered(
+            holder="portal",
+            category="account.master",
+            record_id="acc-9",
+            entity="ab",
+            customer_id="c-9",
+        ),
+    )
+    [prepare] = named(await retention.sweep(), "PurgePrepare")
+    await retention.take(ServiceReactivated(**service, date=date(2031, 12, 1)))
+    await retention.take(answer(prepare, retention.clock.now()))
+    assert len(named(await retention.announced(), "PurgeCancel")) == 1
+    assert await retention.records() == ["acc-9"]
+    assert (
+        await retention.pool.fetchval(
+            "SELECT status FROM deadline_key JOIN record ON key = deadline_key.id"
+        )
+        == "open"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"command_hash": "0" * 64}, "mismatched-result"),
+        ({"hold_epoch": 7}, "mismatched-result"),
+        ({"holder": "crm"}, "mismatched-result"),
+        ({"chunk_id": "01a20aae-0446-76ff-bbb1-1669ec58adb2"}, "unknown-reference"),
+        ({"chunk_id": "what?"}, "unknown-reference"),
+    ],
+)
+async def test_a_forged_answer_is_rejected(
+    retention: Retention, changes: dict[str, Any], code: str
+) -> None:
+    await retention.invoices("i-1")
+    retention.clock.advance(timedelta(hours=1))
+    [prepare] = named(await retention.sweep(), "PurgePrepare")
+    with pytest.raises(Rejected) as rejected:
+        await retention.take(answer(prepare, retention.clock.now(), **changes))
+    assert rejected.value.code == code
+    assert await retention.announced() == []
+
+
+async def test_the_database_itself_forbids_a_hold_on_everything(retention: Retention) -> None:
+    async with retention.pool.acquire() as connection:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await store.place_hold(
+                connection,
+                {
+                    "id": "01a20aae-0446-76ff-bbb1-1669ec58adb2",
+                    "customer_id": None,
+                    "category": None,
+                    "reason": "x",
+                    "review_on": date(2032, 1, 1),
+                    "placed_by": "u",
+                    "placed_at": MIDNIGHT,
+                },
+            )

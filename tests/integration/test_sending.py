@@ -1,0 +1,408 @@
+"""The notifier against mail servers that accept, defer, refuse, break off and are away."""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from tests.conftest import Database
+from tests.integration.events import event
+
+from gallra.stack.infrastructure import Ports
+from notifier import catalogue
+from notifier.handlers import Handlers
+from notifier.purge import NotifierHolder
+from notifier.sender import CONNECTIONS, FIRST_PAUSE, Sender
+from notifier.smtp import Relay
+from shared.clock import VirtualClock
+from shared.errors import Rejected
+from shared.events import Data
+from shared.events.gallra import AlertRaised, AlertResolved, PurgeCommit, PurgePrepare
+from shared.events.platform import (
+    Audience,
+    ContactAdded,
+    ContactChanged,
+    ContactRemoved,
+    MessageRequested,
+    ServiceStarted,
+)
+from shared.holder import PurgeDesk, command_hash
+from shared.outbox import Outbox
+from shared.postgres import Pool, open_pool, transaction
+
+MESSAGES = Path(__file__).parents[2] / "policies" / "messages.yaml"
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+KEY = secrets.token_bytes(32)
+PARAMS = {"service": "sto2", "starts": "tonight", "ends": "tomorrow"}
+
+
+class Server:
+    """A real SMTP server that answers as it is told to."""
+
+    def __init__(self) -> None:
+        self.answers: list[str] = []
+        self.mails: list[Envelope] = []
+        self.break_off = False
+        self._port = Ports.from_base(0).smtp
+        self._controller: Any = None
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, _session: Session, envelope: Envelope
+    ) -> str:
+        answer = self.answers.pop(0) if self.answers else "250 taken"
+        if answer.startswith("250"):
+            self.mails.append(envelope)
+        if self.break_off:
+            assert server.transport is not None
+            server.transport.close()
+        return answer
+
+    def start(self) -> None:
+        self._controller = Controller(self, hostname="127.0.0.1", port=self._port)
+        self._controller.start()
+
+    def stop(self) -> None:
+        self._controller.stop(no_assert=True)
+
+    @property
+    def relay(self) -> Relay:
+        return Relay("127.0.0.1", self._port, None, None, starttls=False)
+
+    @property
+    def recipients(self) -> Counter[str]:
+        return Counter(to for mail in self.mails for to in mail.rcpt_tos)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
+
+
+class Notifier:
+    """The service's parts on a virtual clock."""
+
+    def __init__(self, pool: Pool, relay: Relay) -> None:
+        self.pool = pool
+        self.clock = VirtualClock(NOW)
+        outbox = Outbox("//test/notifier")
+        types = catalogue.read(MESSAGES.read_text(encoding="utf-8"))
+        desk = PurgeDesk("notifier", NotifierHolder(), outbox, self.clock)
+        self.handlers = Handlers(
+            outbox, self.clock, types, desk, "ab", KEY, ["oncall@provider.example"]
+        )
+        self.sender = Sender(
+            relay, outbox, self.clock, types, "notices@provider.example", "provider.example", "ab"
+        )
+
+    async def take(self, *facts: Data) -> None:
+        async with transaction(self.pool) as tx:
+            await self.handlers.handle(tx, [event(fact, self.clock.now()) for fact in facts])
+
+    async def send(self) -> None:
+        await self.sender.send_waiting(self.pool)
+
+    async def states(self) -> dict[str, int]:
+        rows = await self.pool.fetch("SELECT state, count(*) AS n FROM delivery GROUP BY state")
+        return {row["state"]: row["n"] for row in rows}
+
+
+@pytest.fixture
+async def notifier(notifier_db: Database, server: Server) -> AsyncIterator[Notifier]:
+    async with open_pool(notifier_db.service, "test") as pool:
+        yield Notifier(pool, server.relay)
+
+
+def contact(number: int, **changes: Any) -> ContactAdded:
+    fields: dict[str, Any] = {
+        "customer_id": f"c-{number}",
+        "contact_id": f"ct-{number}",
+        "email": f"ops{number}@customer.example",
+        "roles": ["technical"],
+        "locale": "sv" if number % 2 else "en",
+        "subject_token": f"s-{number}",
+    }
+    return ContactAdded(**{**fields, **changes})
+
+
+def message(**changes: Any) -> MessageRequested:
+    fields: dict[str, Any] = {
+        "message_id": "m-1",
+        "message_type": "maintenance-window",
+        "customers": "all",
+        "roles": ["technical"],
+        "template": "maintenance-window",
+        "params": PARAMS,
+    }
+    return MessageRequested(**{**fields, **changes})
+
+
+async def test_one_mail_for_each_recipient(notifier: Notifier, server: Server) -> None:
+    await notifier.take(*(contact(n) for n in range(50)), message())
+    await notifier.send()
+    await notifier.send()
+    assert await notifier.states() == {"accepted": 50}
+    assert server.recipients == Counter({f"ops{n}@customer.example": 1 for n in range(50)})
+    for mail in server.mails:
+        assert isinstance(mail.content, bytes)
+        head = mail.content.partition(b"\r\n\r\n")[0].decode()
+        assert "Auto-Submitted: auto-generated" in head
+        assert mail.mail_from is not None
+        assert f"Message-ID: <{mail.mail_from.partition('+')[2]}>" in head
+
+
+async def test_one_address_gets_one_mail_whoever_has_it(notifier: Notifier, server: Server) -> None:
+    await notifier.take(contact(1), contact(2, email="OPS1@customer.EXAMPLE"))
+    await notifier.take(contact(3, email="ops1@customer.example"), message())
+    await notifier.send()
+    assert sum(server.recipients.values()) == 2  # the local part may differ by case
+    assert await notifier.pool.fetchval("SELECT count(*) FROM recipient") == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"customers": ["c-1", "c-2"]}, {1, 2}),
+        ({"customers": ["c-7"]}, set()),
+        ({"roles": ["billing"]}, {3}),
+        ({"customers": Audience(service="sv-2")}, {2}),
+    ],
+)
+async def test_audience(
+    notifier: Notifier, server: Server, changes: dict[str, Any], expected: set[int]
+) -> None:
+    running = ServiceStarted(customer_id="c-2", service_id="sv-2", at=NOW)
+    await notifier.take(contact(1), contact(2), contact(3, roles=["billing"]), running)
+    await notifier.take(contact(4))
+    await notifier.take(ContactRemoved(customer_id="c-4", contact_id="ct-4"))
+    await notifier.take(message(**changes))
+    await notifier.send()
+    assert set(server.recipients) == {f"ops{n}@customer.example" for n in expected}
+
+
+async def test_a_changed_address_is_the_one_written_to(notifier: Notifier, server: Server) -> None:
+    fields = contact(1).model_dump() | {"email": "new@customer.example"}
+    await notifier.take(contact(1), ContactChanged(**fields), message())
+    await notifier.send()
+    assert set(server.recipients) == {"new@customer.example"}
+
+
+async def test_optional_mail_waits_for_a_basis(notifier: Notifier, server: Server) -> None:
+    params = {"title": "News", "text": "Something new"}
+    news = message(message_type="news", template="news", params=params)
+    await notifier.take(contact(1), news)
+    await notifier.send()
+    assert await notifier.states() == {"suppressed": 1}
+    assert not server.mails
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"message_type": "gossip"}, "unknown-message-type"),
+        ({"template": "gossip"}, "unknown-template"),
+        ({"template": "../settings"}, "unknown-template"),
+        ({"params": {}}, "missing-parameter"),
+        ({"params": {**PARAMS, "service": "x\r\nBcc: evil@x.example"}}, "header-injection"),
+        ({"params": {**PARAMS, "service": "=?utf-8?Q?A=0ABcc:_e@x?="}}, "header-injection"),
+        ({"customers": Audience(region="sto2")}, "unknown-audience"),
+    ],
+)
+async def test_what_cannot_be_written_is_rejected(
+    notifier: Notifier, changes: dict[str, Any], code: str
+) -> None:
+    await notifier.take(contact(1))
+    with pytest.raises(Rejected) as rejected:
+        await notifier.take(message(**changes))
+    assert rejected.value.code == code
+    assert await notifier.states() == {}
+
+
+async def test_deferred_then_sent(notifier: Notifier, server: Server) -> None:
+    server.answers = ["451 try again", "451 try again"]
+    await notifier.take(contact(1), message())
+    await notifier.send()
+    assert await notifier.states() == {"deferred": 1}
+    await notifier.send()
+    assert await notifier.states() == {"deferred": 1}, "not before its time"
+    notifier.clock.advance(FIRST_PAUSE)
+    await notifier.send()
+    notifier.clock.advance(FIRST_PAUSE)
+    await notifier.send()
+    assert await notifier.states() == {"deferred": 1}, "the pause grows"
+    notifier.clock.advance(FIRST_PAUSE)
+    await notifier.send()
+    assert await notifier.states() == {"accepted": 1}
+    assert sum(server.recipients.values()) == 1
+
+
+async def test_refused_for_good(notifier: Notifier, server: Server) -> None:
+    server.answers = ["550 no such user"]
+    await notifier.take(contact(1), message())
+    await notifier.send()
+    assert await notifier.states() == {"bounced": 1}
+    assert await notifier.pool.fetchval("SELECT reply FROM delivery") == "550"
+
+
+async def test_broken_off_after_the_mail_was_taken(notifier: Notifier, server: Server) -> None:
+    server.break_off = True
+    await notifier.take(contact(1), message())
+    await notifier.send()
+    assert await notifier.states() == {"unknown": 1}
+    server.break_off = False
+    notifier.clock.advance(timedelta(days=1))
+    await notifier.send()
+    assert await notifier.states() == {"unknown": 1}
+    assert sum(server.recipients.values()) == 1
+
+
+async def test_server_away_then_back(notifier: Notifier, server: Server) -> None:
+    server.stop()
+    await notifier.take(contact(1), message())
+    await notifier.send()
+    assert await notifier.states() == {"deferred": 1}
+    server.start()
+    notifier.clock.advance(FIRST_PAUSE)
+    await notifier.send()
+    assert await notifier.states() == {"accepted": 1}
+
+
+async def test_too_late_is_not_sent(notifier: Notifier, server: Server) -> None:
+    before = NOW + timedelta(hours=1)
+    await notifier.take(contact(1), message(send_after=before, send_before=before))
+    await notifier.send()
+    assert await notifier.states() == {"queued": 1}
+    notifier.clock.advance(timedelta(hours=2))
+    await notifier.send()
+    assert await notifier.states() == {"expired": 1}
+    assert not server.mails
+
+
+SEND_UNTIL_KILLED = """
+import asyncio, sys
+from tests.integration.test_sending import Notifier
+from notifier.smtp import Relay
+from shared.postgres import open_pool
+
+async def main(dsn, port):
+    async with open_pool(dsn, "test") as pool:
+        await Notifier(pool, Relay("127.0.0.1", port, None, None, starttls=False)).send()
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+async def test_killed_while_sending(
+    notifier: Notifier, notifier_db: Database, server: Server
+) -> None:
+    await notifier.take(*(contact(n) for n in range(300)), message())
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", SEND_UNTIL_KILLED, notifier_db.service]
+    child = await asyncio.create_subprocess_exec(*command, str(server.relay.port), cwd=root)
+    await _until(lambda: len(server.mails) >= 20)
+    os.kill(child.pid, signal.SIGKILL)
+    await child.wait()
+
+    async def settled() -> bool:
+        await notifier.sender.report_broken(notifier.pool)
+        return "sending" not in await notifier.states()
+
+    async with asyncio.timeout(30):
+        while not await settled():
+            await asyncio.sleep(0.05)
+    await notifier.send()
+    states = await notifier.states()
+    assert states.keys() <= {"accepted", "unknown"}
+    assert states.get("unknown", 0) <= CONNECTIONS
+    assert sum(states.values()) == 300
+    assert max(server.recipients.values()) == 1
+    assert states["accepted"] <= sum(server.recipients.values()) <= 300
+
+
+async def _until(ready: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not ready():
+            await asyncio.sleep(0.01)
+
+
+async def test_alerts_are_told_once(notifier: Notifier, server: Server) -> None:
+    alert = AlertRaised(fingerprint="f", severity="critical", summary="a disk is full")
+    over = AlertResolved(fingerprint="f", severity="info", summary="a disk is full")
+    for news in (alert, alert, over, over, alert):
+        await notifier.take(news)
+    await notifier.send()
+    subjects = [
+        line.partition(b": ")[2].decode()
+        for mail in server.mails
+        for line in (mail.content or b"").splitlines()
+        if isinstance(line, bytes) and line.startswith(b"Subject: ")
+    ]
+    raised, resolved = "[critical] a disk is full", "[resolved] a disk is full"
+    assert Counter(subjects) == Counter({raised: 2, resolved: 1})
+
+
+@pytest.mark.usefixtures("server")
+async def test_after_the_purge_no_table_knows_the_address(
+    notifier: Notifier, notifier_db: Database
+) -> None:
+    await notifier.take(contact(1), message())
+    await notifier.send()
+    assert await mentions(notifier_db.owner, "ops1@customer.example")
+    record = await notifier.pool.fetchval("SELECT record_id FROM contact")
+    delivery = str(await notifier.pool.fetchval("SELECT id FROM delivery"))
+    await purge(notifier, "contact.address", record, "erase")
+    await purge(notifier, "contact.message_body", "m-1", "erase")
+    await purge(notifier, "contact.delivery", delivery, "anonymise")
+    assert await mentions(notifier_db.owner, "ops1@customer.example") == []
+    assert await notifier.states() == {"accepted": 1}
+    assert await notifier.pool.fetchval("SELECT params FROM message") is None
+
+
+async def purge(notifier: Notifier, category: str, ref: str, action: str) -> None:
+    for kind in (PurgePrepare, PurgeCommit):
+        fields: dict[str, Any] = {
+            "job_id": "j",
+            "chunk_id": f"ch-{category}",
+            "holder": "notifier",
+            "category": category,
+            "action": action,
+            "refs": [ref],
+            "reason": "deadline",
+            "policy_version": 1,
+            "purge_from": NOW,
+            "hold_epoch": 0,
+            "not_after": NOW + timedelta(days=1),
+        }
+        blank = kind(**fields, command_hash="0" * 64)
+        await notifier.take(kind(**fields, command_hash=command_hash(blank)))
+
+
+async def mentions(dsn: str, needle: str) -> list[str]:
+    """Return every table with a row in which *needle* stands, in any column."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        tables = await connection.fetch(
+            "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public'"
+        )
+        return [
+            table["name"]
+            for table in tables
+            if await connection.fetchval(
+                f"SELECT EXISTS (SELECT FROM {table['name']} AS t WHERE t::text LIKE $1)",
+                f"%{needle}%",
+            )
+        ]
+    finally:
+        await connection.close()

@@ -86,7 +86,8 @@ def _foreign(
 ) -> MutableMapping[str, Any]:
     """Keep a library's message template and drop its arguments, which may be anything."""
     record: logging.LogRecord = event["_record"]
-    event["event"] = str(record.msg)
+    # Where an exception is logged as the message itself, its text is as unsafe as an argument.
+    event["event"] = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
     if record.exc_info:
         event["exc_info"] = record.exc_info
     return event

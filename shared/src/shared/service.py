@@ -17,15 +17,22 @@ from faststream.kafka import KafkaBroker
 from litestar import Litestar
 from litestar.datastructures import ResponseHeader, State
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.jinja import JinjaTemplateEngine
-from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsPlugin
+from litestar.plugins.problem_details import (
+    ProblemDetailsConfig,
+    ProblemDetailsException,
+    ProblemDetailsPlugin,
+)
 from litestar.static_files import (
     create_static_files_router,  # pyright: ignore[reportUnknownVariableType]
 )
+from litestar.status_codes import HTTP_400_BAD_REQUEST
 from litestar.template import TemplateConfig
 
 from shared import logs, migrate, telemetry
 from shared.bus import Consumer, make_broker
+from shared.errors import Rejected
 from shared.outbox import make_producer, relay
 from shared.postgres import Pool, open_pool
 from shared.schedule import Schedule
@@ -42,6 +49,16 @@ _HEADERS: Final = [
     ResponseHeader(name="x-content-type-options", value="nosniff"),
     ResponseHeader(name="referrer-policy", value="no-referrer"),
 ]
+
+
+def _bad_request(error: Rejected) -> ProblemDetailsException:
+    return ProblemDetailsException(str(error), status_code=HTTP_400_BAD_REQUEST, title=error.code)
+
+
+_PROBLEMS: Final = ProblemDetailsConfig(
+    enable_for_all_http_exceptions=True,
+    exception_to_problem_detail_map={Rejected: _bad_request},
+)
 RELAY_PAUSE: Final = 0.05  # seconds between looks into an empty outbox
 
 _log = logs.get(__name__)
@@ -58,7 +75,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The parts of one service; :func:`run` brings them to life.
+    """The parts of one service; :func:`main` brings them to life.
 
     Attributes:
         name: Of the service, its consumer group and its Kafka client.
@@ -115,16 +132,19 @@ def make_app(service: Service) -> Litestar:
         ],
         lifespan=[lifespan],
         state=State(service.state),
-        openapi_config=OpenAPIConfig(title=f"Gallra {service.name}", version="1", path="/openapi"),
+        openapi_config=OpenAPIConfig(
+            title=f"Gallra {service.name}",
+            version="1",
+            path="/openapi",
+            render_plugins=[JsonRenderPlugin()],  # the others load scripts from elsewhere
+        ),
         template_config=TemplateConfig(
-            directory=[
-                Path(str(files(p).joinpath("templates"))) for p in ("shared.web", service.package)
-            ],
+            directory=[_folder("shared.web", "templates"), _folder(service.package, "templates")],
             engine=JinjaTemplateEngine,
         ),
         response_headers=_HEADERS,
         logging_config=None,  # ours stands
-        plugins=[ProblemDetailsPlugin(ProblemDetailsConfig(enable_for_all_http_exceptions=True))],
+        plugins=[ProblemDetailsPlugin(_PROBLEMS)],
     )
     return app
 

@@ -1,7 +1,6 @@
 """The signed state of the log: C2SP signed-note and tlog-checkpoint, Ed25519; pure."""
 
 import base64
-import binascii
 import hashlib
 from dataclasses import dataclass
 from typing import Final, Self
@@ -12,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from shared.errors import Rejected
 
 _ED25519: Final = b"\x01"
-_SEED: Final = 32
+_KEY: Final = 32  # bytes, of a seed as well as of a public key
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +43,11 @@ class Verifier:
         try:
             name, key_id, encoded = vkey.strip().split("+", 2)
             key = base64.b64decode(encoded, validate=True)
-        except (ValueError, binascii.Error):
+        except ValueError:
             raise Rejected("not a verifier key", code="bad-key") from None
         verifier = cls(name, key[1:])
-        if key[:1] != _ED25519 or verifier.key_id.hex() != key_id:
+        fits = key[:1] == _ED25519 and len(key) == 1 + _KEY
+        if not fits or verifier.key_id.hex() != key_id:
             raise Rejected("not an Ed25519 verifier key", code="bad-key")
         return verifier
 
@@ -73,9 +73,9 @@ class Signer:
         """Take the Ed25519 *seed*, 32 bytes in base64."""
         try:
             raw = base64.b64decode(seed, validate=True)
-        except binascii.Error:
+        except ValueError:
             raw = b""
-        if len(raw) != _SEED:
+        if len(raw) != _KEY:
             raise Rejected("the log key is not 32 bytes in base64", code="bad-key")
         self._key = Ed25519PrivateKey.from_private_bytes(raw)
         self.verifier = Verifier(origin, self._key.public_key().public_bytes_raw())
@@ -98,7 +98,7 @@ def open_checkpoint(note: str, verifier: Verifier) -> Checkpoint:
     try:
         origin, size, root = text.split("\n")
         checkpoint = Checkpoint(origin, int(size), base64.b64decode(root, validate=True))
-    except (ValueError, binascii.Error):
+    except ValueError:
         raise Rejected("not a checkpoint", code="bad-checkpoint") from None
     if checkpoint.text != f"{text}\n" or origin != verifier.name:
         raise Rejected("not a checkpoint of this log", code="bad-checkpoint")
@@ -113,6 +113,6 @@ def open_checkpoint(note: str, verifier: Verifier) -> Checkpoint:
             if signature[:4] == verifier.key_id:
                 key.verify(signature[4:], checkpoint.text.encode())
                 return checkpoint
-        except (binascii.Error, InvalidSignature):
+        except (ValueError, InvalidSignature):
             continue
     raise Rejected("the log's signature is missing or wrong", code="bad-checkpoint")

@@ -9,9 +9,11 @@ from typing import Final
 from audit_log.merkle import WIDTH
 
 _PATH: Final = re.compile(
-    r"(?P<level>entries|0|[1-9]\d?)/(?P<n>(?:x\d{3}/)*\d{3})(?:\.p/(?P<w>[1-9]\d{0,2}))?"
+    r"(?P<level>entries|0|[1-9]\d?)/(?P<n>(?:x\d{3}/){0,5}\d{3})(?:\.p/(?P<w>[1-9]\d{0,2}))?",
+    re.ASCII,
 )
 _HIGHEST_LEVEL: Final = 7  # 256^8 leaves would not fit 64 bits
+_HIGHEST_NUMBER: Final = 2**63 // WIDTH - 1  # of a tile whose entries PostgreSQL can count
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,12 @@ def parse_path(path: str) -> TilePath | None:
     level = None if match["level"] == "entries" else int(match["level"])
     width = int(match["w"] or WIDTH)
     groups = match["n"].replace("x", "").split("/")
+    number = int("".join(groups))
     too_long = len(groups) > 1 and groups[0] == "000"
-    beyond = (level or 0) > _HIGHEST_LEVEL or (match["w"] is not None and width >= WIDTH)
-    if too_long or beyond:
+    too_wide = match["w"] is not None and width >= WIDTH
+    if too_long or too_wide or (level or 0) > _HIGHEST_LEVEL or number > _HIGHEST_NUMBER:
         return None
-    return TilePath(level, int("".join(groups)), width)
+    return TilePath(level, number, width)
 
 
 def bundle(leaves: Sequence[bytes]) -> bytes:

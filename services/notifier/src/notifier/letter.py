@@ -20,11 +20,13 @@ from uuid import UUID
 from jinja2 import StrictUndefined, TemplateError, UndefinedError
 from jinja2.sandbox import SandboxedEnvironment
 
+from shared.addresses import normal
 from shared.errors import Rejected
 
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]|=\?[^?]*\?[bqBQ]\?")
 _LONGEST_SUBJECT: Final = 400
-_TEMPLATES: Final = files("notifier").joinpath("templates")
+_PLAIN: Final = re.compile(r"(?:[\t\x20-\x7e]{0,998}\n)*")  # fit for 7bit (RFC 5322 2.1.1)
+_TEMPLATES: Final = {path.name: path for path in files("notifier").joinpath("templates").iterdir()}
 _environment: Final = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
 
 
@@ -36,22 +38,16 @@ class Letter:
     body: str
 
 
-def known(template: str) -> bool:
-    """Return True if there is a template of that name."""
-    return (
-        template.replace("-", "").isalnum() and _TEMPLATES.joinpath(f"{template}.en.txt").is_file()
-    )
-
-
 def write(template: str, locale: str, params: Mapping[str, Any]) -> Letter:
     """Return the letter that *template* makes of *params* in a language.
 
     Raises:
         Rejected: the template is unknown, lacks a parameter, or one could change the headers.
     """
-    if not known(template):
+    path = _TEMPLATES.get(f"{template}.{locale}.txt")
+    if path is None:
         raise Rejected("the template is not known", code="unknown-template")
-    text = _TEMPLATES.joinpath(f"{template}.{locale}.txt").read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
     try:
         rendered = _environment.from_string(text).render(params)
     except UndefinedError as error:
@@ -90,11 +86,12 @@ def seal(letter: Letter, envelope: Envelope, now: datetime) -> bytes:
     """Return the mail as it goes over the wire (RFC 5322).
 
     Raises:
-        Rejected: it would have other headers than it was meant to have.
+        Rejected: the recipient is not one address, or the mail would have other headers than it
+            was meant to have.
     """
     headers = {
         "From": envelope.sender,
-        "To": envelope.recipient,
+        "To": normal(envelope.recipient),
         "Subject": letter.subject,
         "Date": format_datetime(now),
         "Message-ID": envelope.message_id,
@@ -105,7 +102,7 @@ def seal(letter: Letter, envelope: Envelope, now: datetime) -> bytes:
     mail = EmailMessage(policy=policy.clone(max_line_length=998))
     try:
         # First the content, for setting it clears the headers about it.
-        mail.set_content(letter.body, cte="base64" if not letter.body.isascii() else "7bit")
+        mail.set_content(letter.body, cte="7bit" if _PLAIN.fullmatch(letter.body) else "base64")
         for name, value in headers.items():
             if _UNSAFE.search(value):
                 raise Rejected(f"{name} would break the headers", code="header-injection")

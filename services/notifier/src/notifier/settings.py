@@ -24,12 +24,16 @@ def _key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _address(value: str) -> str:
+    try:
+        return normal(value)
+    except Rejected as error:
+        raise ValueError("a mail address is needed") from error
+
+
 def _addresses(value: str) -> str:
     for address in value.split(","):
-        try:
-            normal(address.strip())
-        except Rejected as error:
-            raise ValueError("mail addresses, separated by commas, are needed") from error
+        _address(address.strip())
     return value
 
 
@@ -40,7 +44,7 @@ class Settings(ServiceSettings):
     smtp_user: str | None = None
     smtp_password: SecretStr | None = None
     smtp_starttls: bool = Field(default=False, description="Refuse to send without TLS.")
-    mail_from: Annotated[str, AfterValidator(_addresses)] = Field(
+    mail_from: Annotated[str, AfterValidator(_address)] = Field(
         description="Sender of all mails; its domain is ours."
     )
     oncall: Annotated[str, AfterValidator(_addresses)] = Field(

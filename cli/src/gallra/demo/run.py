@@ -47,6 +47,7 @@ class Figures:
         verdict: Of the walk through the whole log.
         purged: Records gone, by category, as the platform's own tables show.
         kept: Records still there, by category.
+        lines: What the retention report says of each of these categories.
         held: Of those, due but under a legal hold.
         log_entries_purged: Of the customer who left, whose log's time is up.
         mails: Deliveries of the message, by state.
@@ -62,6 +63,7 @@ class Figures:
     verdict: Verdict
     purged: dict[str, int]
     kept: dict[str, int]
+    lines: dict[str, dict[str, Any]]
     held: int
     log_entries_purged: int
     mails: dict[str, int]
@@ -204,6 +206,7 @@ class _Watch:
         present = 0
         for customer in self.story.customers:
             present += sum(map(_is_action, await self._entries(customer)))
+        report = (await self._get("retention", "/api/v1/report")).json()
         figures = Figures(
             run=self.story.run,
             actions=len(self.story.actions),
@@ -212,6 +215,9 @@ class _Watch:
             verdict=verdict,
             purged={c: rows[c] - len(ids) for c, ids in left.items()},
             kept={c: len(ids) for c, ids in left.items()},
+            lines={
+                line["category"]: line for line in report["categories"] if line["category"] in left
+            },
             held=len(self.story.held & left["billing.invoice"]),
             mails=dict(states),
             mails_received=sum(self._is_ours(mail) for mail in mails),

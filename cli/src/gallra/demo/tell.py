@@ -17,11 +17,13 @@ def tell(stack: Stack, figures: Figures) -> str:
         "",
         f"Actions   {log}; the log is {state} ({verdict.size} entries signed)",
         f"          {stack.urls['audit_log']}/log/checkpoint",
-        f"Purged    {_listed(figures.purged)}",
-        f"          and {forgotten}: their proofs still verify",
-        f"Kept      {_listed(figures.kept)}",
-        f"          {figures.held} invoices are past their time and kept under a legal hold",
-        f"          by whom, why and until when: {stack.urls['retention']}/report",
+        "Purged",
+        *(f"          {_purged(figures, category)}" for category in sorted(figures.purged)),
+        f"          {forgotten}: their proofs still verify",
+        "Kept",
+        *(f"          {_kept(figures, category)}" for category in sorted(figures.kept)),
+        f"          {figures.held} of the invoices are past their time, under a legal hold",
+        f"          all of it: {stack.urls['retention']}/report",
         f"Mails     {mails}, and {figures.alert_mails} to on-call",
         f"          {stack.mail_api or stack.smtp}",
         f"Set aside {_listed(figures.dead_letters)}: what a broken producer sent",
@@ -31,6 +33,18 @@ def tell(stack: Stack, figures: Figures) -> str:
     else:
         lines += ["", "All as it should be."]
     return "\n".join(lines)
+
+
+def _purged(figures: Figures, category: str) -> str:
+    line = figures.lines[category]
+    holders = ", ".join(sorted({purge["holder"] for purge in line["purges"]}))
+    return f"{figures.purged[category]} {category} by {holders or 'nobody'}; kept {line['why']}"
+
+
+def _kept(figures: Figures, category: str) -> str:
+    until = figures.lines[category]["kept_until"]
+    how_long = f"the last of them through {until}" if until else "while their service runs"
+    return f"{figures.kept[category]} {category}, {how_long}"
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -353,6 +353,13 @@ async def test_alerts_are_told_once(notifier: Notifier, server: Server) -> None:
     assert Counter(subjects) == Counter({raised: 2, resolved: 1})
 
 
+async def test_a_long_alert_is_cut_not_lost(notifier: Notifier, server: Server) -> None:
+    summary = "a disk\nis full " * 200
+    await notifier.take(AlertRaised(fingerprint="f", severity="critical", summary=summary))
+    await notifier.send()
+    assert len(server.mails) == 1
+
+
 @pytest.mark.usefixtures("server")
 async def test_after_the_purge_no_table_knows_the_address(
     notifier: Notifier, notifier_db: Database

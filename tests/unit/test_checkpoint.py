@@ -112,6 +112,14 @@ def test_what_this_log_did_not_sign_is_refused(note: str):
         open_checkpoint(note, VERIFIER)
 
 
+def test_a_checkpoint_of_another_log_is_refused_although_our_key_signed_it():
+    body = BODY.replace(ORIGIN, "other.example/log")
+    signature = Ed25519PrivateKey.from_private_bytes(SEED).sign(body.encode())
+    encoded = base64.b64encode(VERIFIER.key_id + signature).decode()
+    with pytest.raises(Rejected, match="not a checkpoint of this log"):
+        open_checkpoint(f"{body}\n\u2014 {ORIGIN} {encoded}\n", VERIFIER)
+
+
 def test_cosignatures_of_others_do_not_disturb():
     before, after = NOTE.split("\n\n")
     witness = "\u2014 witness.example/w1 " + base64.b64encode(bytes(76)).decode()

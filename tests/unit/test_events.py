@@ -94,6 +94,14 @@ def test_a_reader_may_be_older_than_a_producer(event_type: EventType):
         assert event_type.model.model_validate_json(json.dumps(body)) == example(event_type)
 
 
+@pytest.mark.parametrize("epoch", ["7", 7.0, True])
+def test_nothing_is_taken_for_a_number_but_a_number(epoch: object):
+    result = BY_TYPE["holders.purge.result.v1"]
+    body = json.loads((EXAMPLES / f"{result.name}.json").read_bytes())
+    with pytest.raises(ValidationError):
+        result.model.model_validate_json(json.dumps({**body, "hold_epoch": epoch}))
+
+
 @pytest.mark.parametrize("event_type", EVENT_TYPES, ids=lambda e: e.name)
 def test_content_does_not_change(event_type: EventType):
     data = example(event_type)

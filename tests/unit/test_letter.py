@@ -180,10 +180,11 @@ def test_a_second_attempt_is_the_same_mail():
     "recipient", ["åsa@exempel.example", "用户@例子.example", "o'brien+x@x.example"]
 )
 def test_a_mail_can_go_to_every_address(recipient: str):
-    check(
-        seal(Letter("Hej", "Å.\n"), Envelope(**{**_fields(ENVELOPE), "recipient": recipient}), NOW),
-        recipient,
+    raw = seal(
+        Letter("Hej", "Å.\n"), Envelope(**{**_fields(ENVELOPE), "recipient": recipient}), NOW
     )
+    check(raw, recipient)
+    assert f"\r\nTo: {recipient}\r\n".encode() in raw  # as it is (RFC 6532), not encoded
 
 
 # Whatever is handed in
@@ -211,6 +212,13 @@ def test_no_parameter_adds_a_header(injection: str):
     assert {refusal.code for refusal in refusals} <= {"header-injection"}
     assert "evil" not in str(refusals)
     assert written  # a parameter that is not in the subject may say anything
+
+
+@pytest.mark.parametrize("injection", [*list(INJECTIONS)[:19], "very long", "very long and 8-bit"])
+def test_a_parameter_that_would_break_the_subject_is_refused_before_it_is_sealed(injection: str):
+    with pytest.raises(Rejected) as refusal:
+        write("news", "en", {**PARAMS, "title": INJECTIONS[injection]})
+    assert refusal.value.code == "header-injection"
 
 
 @pytest.mark.parametrize("injection", INJECTIONS)

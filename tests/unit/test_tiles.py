@@ -83,6 +83,7 @@ def test_a_tile_has_one_path(path: str):
         "0/\u0660\u0660\u0661",
         "\u0660/001",
         "0/001.p/\u0667",
+        path_of(TilePath(0, 2**55, 256)),  # its entries would not fit 64 bits
         "0/" + "x999/" * 12 + "999",
         "0/" + "x999/" * 5000 + "999",
     ],

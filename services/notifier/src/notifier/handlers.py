@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
+from textwrap import shorten
 from typing import Any, Final
 
 from notifier import letter, store
@@ -35,6 +36,7 @@ from shared.postgres import Connection
 
 HOLDER: Final = "notifier"
 ALERT: Final = "ops-alert"
+_SUBJECT: Final = 300  # characters of an alert's summary that go into a mail
 
 _TOPICS: Final = (CONTACTS, SERVICES, MESSAGES, ALERTS, COMMANDS)
 CONSUMES: Final = [event_type for event_type in EVENT_TYPES if event_type.topic in _TOPICS]
@@ -196,7 +198,7 @@ class Handlers:
         now = self.clock.now()
         params = {
             "severity": "resolved" if state == "resolved" else alert.severity,
-            "summary": alert.summary,
+            "summary": shorten(alert.summary, _SUBJECT, placeholder=" …"),  # one line of it
             "state": state,
             "labels": sorted(alert.labels.items()),
             "runbook": alert.runbook,

@@ -47,15 +47,14 @@ def write(template: str, locale: str, params: Mapping[str, Any]) -> Letter:
     path = _TEMPLATES.get(f"{template}.{locale}.txt")
     if path is None:
         raise Rejected("the template is not known", code="unknown-template")
-    text = path.read_text(encoding="utf-8")
+    # Apart, so that a line break in a parameter stays in the subject, where it is found out.
+    parts = path.read_text(encoding="utf-8").split("\n\n", 1)
     try:
-        rendered = _environment.from_string(text).render(params)
+        subject, body = (_environment.from_string(part).render(params) for part in parts)
     except UndefinedError as error:
         raise Rejected(f"a parameter of {template} is missing", code="missing-parameter") from error
     except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise Rejected(f"a parameter of {template} is unfit", code="unfit-parameter") from error
-    # The first line is the subject; a parameter that brought a line of its own is found out here.
-    subject, _, body = rendered.partition("\n\n")
     if _UNSAFE.search(subject) or len(subject) > _LONGEST_SUBJECT:
         raise Rejected("a parameter would break the subject line", code="header-injection")
     return Letter(subject, f"{body}\n")

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import asyncpg
@@ -32,11 +34,30 @@ class Database:
     service: str
 
 
+@contextmanager
+def new_folder() -> Iterator[Path]:
+    """Lend a folder for a stack.
+
+    Not one of pytest's: those lie below a folder that every session of pytest closes to all other
+    users, and PostgreSQL is another user where the tests run as root.
+    """
+    with TemporaryDirectory(prefix="gallra-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with new_folder() as path:
+        yield path
+
+
 @pytest.fixture(scope="session")
-def infra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Infrastructure]:
+def infra() -> Iterator[Infrastructure]:
     """Run Kafka, PostgreSQL and the mail sink, with a migrated template of every database."""
-    folder = tmp_path_factory.mktemp("infra")
-    with infrastructure(folder, Ports.from_base(0), durable=False) as running:
+    with (
+        new_folder() as folder,
+        infrastructure(folder, Ports.from_base(0), durable=False) as running,
+    ):
         make_ready(running, lambda _: None)
         asyncio.run(_platform_template(running))
         yield running
@@ -108,9 +129,13 @@ def topic_prefix(infra: Infrastructure) -> str:
 
 
 @pytest.fixture(scope="session")
-def stack_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def stack_folder() -> Iterator[Path]:
     """Run the whole of Gallra, as `make run` does; return its folder."""
-    folder = tmp_path_factory.mktemp("stack")
+    with new_folder() as folder:
+        yield from _up(folder)
+
+
+def _up(folder: Path) -> Iterator[Path]:
     environment = {n: v for n, v in os.environ.items() if not n.startswith("GALLRA_")}
     command = [sys.executable, "-m", "gallra", "up", "--data", str(folder), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as up:

@@ -56,13 +56,13 @@ def runs(pid: int) -> bool:
     return state != "Z"
 
 
-def test_from_empty_then_held_then_stopped_then_warm(tmp_path: Path) -> None:
-    with start(tmp_path) as up:
+def test_from_empty_then_held_then_stopped_then_warm(folder: Path) -> None:
+    with start(folder) as up:
         wait_until_up(up)
-        pids = pids_of(tmp_path)
-        assert (tmp_path / "stack.json").stat().st_mode & 0o077 == 0
+        pids = pids_of(folder)
+        assert (folder / "stack.json").stat().st_mode & 0o077 == 0
 
-        second = start(tmp_path)
+        second = start(folder)
         _, said = second.communicate(timeout=PATIENCE)
         assert second.returncode == 3
         assert f"process {up.pid}" in said
@@ -70,23 +70,23 @@ def test_from_empty_then_held_then_stopped_then_warm(tmp_path: Path) -> None:
         up.send_signal(signal.SIGINT)
         assert up.wait(PATIENCE) == 0
         assert not any(runs(pid) for pid in pids)
-        assert not (tmp_path / "stack.json").exists()
-    with start(tmp_path) as again:
+        assert not (folder / "stack.json").exists()
+    with start(folder) as again:
         wait_until_up(again)
         again.terminate()
         assert again.wait(PATIENCE) == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of a dead parent")
-def test_no_child_outlives_a_killed_parent(tmp_path: Path) -> None:
-    with start(tmp_path) as up:
+def test_no_child_outlives_a_killed_parent(folder: Path) -> None:
+    with start(folder) as up:
         wait_until_up(up)
-        pids = pids_of(tmp_path)
+        pids = pids_of(folder)
         os.kill(up.pid, signal.SIGKILL)
         wait_until_gone(pids)
 
 
-def test_a_taken_port_is_named(tmp_path: Path) -> None:
+def test_a_taken_port_is_named(folder: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -94,18 +94,18 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         with pytest.raises(StackError, match=f"port {port}, meant for Kafka, is taken"):
             check_free(port, "Kafka")
         ports = Ports(*[port] * 8)
-        with pytest.raises(StackError, match="is taken"), infrastructure(tmp_path, ports):
+        with pytest.raises(StackError, match="is taken"), infrastructure(folder, ports):
             pass
 
 
-def test_a_changed_jar_is_refused(tmp_path: Path) -> None:
+def test_a_changed_jar_is_refused(folder: Path) -> None:
     first, *_ = kafka.LOCK.read_text().splitlines()
     coordinate, _ = first.split()
-    lock = tmp_path / "kafka.lock"
+    lock = folder / "kafka.lock"
     lock.write_text(f"{coordinate} {hashlib.sha256(b'something else').hexdigest()}\n")
     with pytest.raises(StackError, match="sha256 differs"):
-        kafka.fetch(lock, tmp_path, say=lambda _: None)
-    assert not list(tmp_path.rglob("libs/*.jar"))
+        kafka.fetch(lock, folder, say=lambda _: None)
+    assert not list(folder.rglob("libs/*.jar"))
 
 
 def test_the_lock_holds_no_addresses() -> None:

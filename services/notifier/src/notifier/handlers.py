@@ -146,12 +146,7 @@ class Handlers:
         now = self.clock.now()
         due = max(now, request.send_after or now) if kind.mandatory else None
         await store.add_deliveries(tx, request.message_id, planned, state, now, due)
-        body = RecordRegistered(
-            holder=HOLDER,
-            category="contact.message_body",
-            record_id=request.message_id,
-            entity=self.entity,
-        )
+        body = self._body(request.message_id)
         changes = [
             DeliveryChanged(
                 delivery_id=str(id_),
@@ -165,6 +160,15 @@ class Handlers:
             for id_, person in planned
         ]
         await self.outbox.announce(tx, now, [body, *changes], cause=event)
+
+    def _body(self, message_id: str) -> RecordRegistered:
+        """Return the registration of a message's content with retention."""
+        return RecordRegistered(
+            holder=HOLDER,
+            category="contact.message_body",
+            record_id=message_id,
+            entity=self.entity,
+        )
 
     async def _add_message(
         self, tx: Connection, request: MessageRequested, requested_at: datetime
@@ -207,6 +211,7 @@ class Handlers:
         message_id = f"alert/{alert.fingerprint}/{rounds}/{state}"
         row = (message_id, ALERT, ALERT, json.dumps(params), event.time, None, None)
         await store.add_message(tx, row)
+        await self.outbox.announce(tx, now, [self._body(message_id)], cause=event)
         people = [
             store.Addressee(None, await self._recipient(tx, address), "en")
             for address in self.oncall

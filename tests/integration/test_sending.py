@@ -355,7 +355,8 @@ async def test_alerts_are_told_once(notifier: Notifier, server: Server) -> None:
 
 async def test_a_long_alert_is_cut_not_lost(notifier: Notifier, server: Server) -> None:
     summary = "a disk\nis full " * 200
-    await notifier.take(AlertRaised(fingerprint="f", severity="critical", summary=summary))
+    long = AlertRaised(fingerprint="f" * 200, severity="critical", summary=summary)
+    await notifier.take(long)
     await notifier.send()
     assert len(server.mails) == 1
 

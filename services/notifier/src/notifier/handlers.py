@@ -11,6 +11,7 @@ from notifier import letter, store
 from notifier.addresses import lookup
 from notifier.catalogue import MessageType
 from shared.addresses import normal
+from shared.canonical import digest
 from shared.clock import Clock
 from shared.cloudevents import Event
 from shared.errors import Rejected
@@ -124,7 +125,7 @@ class Handlers:
             holder=HOLDER,
             category="contact.address",
             record_id=record_id or "",
-            anchor_id=event.id,
+            anchor_id=str(new_id()),
             kind="removed",
             at=event.time,
         )
@@ -208,7 +209,8 @@ class Handlers:
             "runbook": alert.runbook,
         }
         letter.write(ALERT, "en", params)
-        message_id = f"alert/{alert.fingerprint}/{rounds}/{state}"
+        told = f"{alert.fingerprint}/{rounds}/{state}"
+        message_id = f"alert-{digest(told.encode()).hex()}"  # a fingerprint may be any length
         row = (message_id, ALERT, ALERT, json.dumps(params), event.time, None, None)
         await store.add_message(tx, row)
         await self.outbox.announce(tx, now, [self._body(message_id)], cause=event)

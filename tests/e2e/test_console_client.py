@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from confluent_kafka import Producer
 
+from audit_log.leaf import identity
 from gallra.stackfile import Stack
 
 PATIENCE = 60.0
@@ -43,8 +44,8 @@ def wait_until_logged(stack: Stack, event_id: str) -> None:
     async def logged() -> int:
         connection = await asyncpg.connect(stack.databases["audit_log"])
         try:
-            query = "SELECT count(*) FROM payload WHERE event_id = $1"
-            return int(await connection.fetchval(query, event_id))
+            query = "SELECT count(*) FROM seen WHERE event = $1"
+            return int(await connection.fetchval(query, identity("//console", event_id)))
         finally:
             await connection.close()
 

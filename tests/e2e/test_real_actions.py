@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 
 from audit_log import merkle
 from audit_log.checkpoint import Verifier, open_checkpoint
+from audit_log.leaf import SALT
 from gallra.stackfile import Stack
 
 LOG = Path(__file__).parents[3] / "shared" / "data" / "openstack-nova-api-2k.log"
@@ -87,17 +88,18 @@ def logged(stack: Stack) -> dict[str, tuple[int, dict[str, Any]]]:
         connection = await asyncpg.connect(stack.databases["audit_log"])
         try:
             return await connection.fetch(
-                "SELECT event_id, index, who, what FROM payload WHERE source = '//openstack/nova'"
+                "SELECT index, who, what FROM payload WHERE starts_with(customer_id, 'nova-')"
             )
         finally:
             await connection.close()
 
-    rows = asyncio.run(ask())
-    assert len({row["event_id"] for row in rows}) == len(rows), "an event is in the log twice"
-    return {
-        row["event_id"]: (row["index"], json.loads(row["what"]) | json.loads(row["who"]))
-        for row in rows
-    }
+    contents = [
+        (row["index"], json.loads(row["what"][SALT:]) | json.loads(row["who"][SALT:]))
+        for row in asyncio.run(ask())
+    ]
+    entries = {content["id"]: (index, content) for index, content in contents}
+    assert len(entries) == len(contents), "an event is in the log twice"
+    return entries
 
 
 def wait_for(stack: Stack, wanted: int) -> dict[str, tuple[int, dict[str, Any]]]:

@@ -3,7 +3,6 @@
 from datetime import datetime
 from itertools import count
 
-from shared.canonical import digest
 from shared.cloudevents import Event
 from shared.events import Data, event_type_of
 
@@ -18,6 +17,5 @@ def event(data: Data, at: datetime) -> Event:
         source="//test",
         id=number,
         time=at,
-        data=data,
-        digest=digest(number.encode()),
+        content=data.model_dump(mode="json", exclude_unset=True),
     )

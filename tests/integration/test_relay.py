@@ -11,13 +11,13 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from gallra.stack.infrastructure import Infrastructure
+from shared.events.catalogue import RECORDS
 from shared.events.platform import RecordGone
 from shared.outbox import Message, Outbox, enqueue, make_producer, relay
 from shared.postgres import Connection, Pool, transaction
-from shared.topics import PARTITIONS
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-TOPIC = "platform.records.v1"
+TOPIC = RECORDS.name
 OUTBOX = Outbox("//test")
 
 
@@ -38,7 +38,7 @@ def arrived(infra: Infrastructure, prefix: str) -> list[Any]:
     consumer = Consumer({"bootstrap.servers": infra.kafka, "group.id": str(uuid4())})
     try:
         found: list[Any] = []
-        for number in range(PARTITIONS):
+        for number in range(RECORDS.partitions):
             place = TopicPartition(prefix + TOPIC, number, 0)
             end = _end(consumer, place)
             consumer.assign([place])

@@ -18,6 +18,7 @@ from audit_log.leaf import (
     Leaf,
     commitment,
     day_of,
+    identity,
     part_digest,
     split_action,
     tenant_tag,
@@ -51,7 +52,7 @@ def by_hand(parts: dict[str, tuple[bytes, Any]]) -> bytes:
 
 def ours(parts: dict[str, tuple[bytes, Any]]) -> bytes:
     return commitment(
-        {name: part_digest(name, salt, canonical(value)) for name, (salt, value) in parts.items()}
+        {name: part_digest(name, salt + canonical(value)) for name, (salt, value) in parts.items()}
     )
 
 
@@ -107,41 +108,41 @@ def test_any_changed_byte_changes_the_commitment(
     salt: bytes, value: dict[str, Any], data: st.DataObject
 ):
     stored = canonical(value)
-    whole = commitment({"what": part_digest("what", salt, stored)})
+    whole = commitment({"what": part_digest("what", salt + stored)})
     place = data.draw(st.integers(0, SALT + len(stored) - 1))
     changed = bytearray(salt + stored)
     changed[place] ^= data.draw(st.integers(1, 255))
-    digest = part_digest("what", bytes(changed[:SALT]), bytes(changed[SALT:]))
+    digest = part_digest("what", bytes(changed))
     assert commitment({"what": digest}) != whole
 
 
 def test_a_part_under_another_name_is_another_part():
     salt, value = bytes(SALT), canonical({"id": "u-1"})
-    assert part_digest("who", salt, value) != part_digest("what", salt, value)
-    digest = part_digest("who", salt, value)
+    assert part_digest("who", salt + value) != part_digest("what", salt + value)
+    digest = part_digest("who", salt + value)
     assert commitment({"who": digest}) != commitment({"what": digest})
 
 
 def test_what_was_purged_lets_the_rest_open():
     who_salt, what_salt = bytes(SALT), b"\x01" * SALT
-    parts = split_action(ACTION)
+    parts = split_action(ACTION, keep_network=False)
     leaf = ours({"who": (who_salt, parts["who"]), "what": (what_salt, parts["what"])})
-    kept = part_digest("who", who_salt, canonical(parts["who"]))  # value and salt are destroyed
+    kept = part_digest("who", who_salt + canonical(parts["who"]))  # value and salt are destroyed
     assert (
-        commitment({"who": kept, "what": part_digest("what", what_salt, canonical(parts["what"]))})
+        commitment({"who": kept, "what": part_digest("what", what_salt + canonical(parts["what"]))})
         == leaf
     )
     forged = canonical({**parts["what"], "outcome": "denied"})
-    assert commitment({"who": kept, "what": part_digest("what", what_salt, forged)}) != leaf
+    assert commitment({"who": kept, "what": part_digest("what", what_salt + forged)}) != leaf
 
 
 def test_the_same_content_under_another_salt_cannot_be_recognised():
     value = canonical(ACTION["actor"])
-    assert part_digest("who", bytes(SALT), value) != part_digest("who", b"\x01" * SALT, value)
+    assert part_digest("who", bytes(SALT) + value) != part_digest("who", b"\x01" * SALT + value)
 
 
 def test_an_action_is_split_by_whose_data_it_is():
-    parts = split_action(ACTION)
+    parts = split_action(ACTION, keep_network=False)
     assert parts["who"] == {"actor": ACTION["actor"]}
     assert parts["what"] == {
         "v": 1,
@@ -150,6 +151,17 @@ def test_an_action_is_split_by_whose_data_it_is():
         "target": {"type": "compute.server", "id": "srv-1"},
         "customer_id": "c-100",
     }
+    assert parts["network"] == {}
+    kept = split_action(ACTION, keep_network=True)
+    assert kept["network"] == {"ip": "192.0.2.7", "agent": "curl/8"}
+    assert (kept["who"], kept["what"]) == (parts["who"], parts["what"])
+
+
+def test_an_identity_keeps_the_order_of_time_and_tells_sources_apart():
+    early, late = "0199a7c2-0000-7000-8000-000000000000", "0199a7c3-0000-7000-8000-000000000000"
+    assert identity("//a", early)[:6] < identity("//a", late)[:6]
+    assert len({identity(s, i) for s in ("//a", "//b") for i in (early, late, "x", "y" * 36)}) == 8
+    assert {len(identity("//a", i)) for i in (early, "x", "zzzzzzzz-zzzz-7" + "z" * 21)} == {16}
 
 
 @given(st.binary(min_size=32, max_size=32), st.integers(0, 2**64 - 1))

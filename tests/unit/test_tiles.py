@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit_log.tiles import TilePath, bundle, parse_path, tlog_proof
+from audit_log.proof import Proof
+from audit_log.tiles import TilePath, bundle, parse_path, paths
+from audit_log.tiles import path_of as ours
 
 tiles = st.builds(
     TilePath,
@@ -101,7 +103,7 @@ def test_a_bundle_says_how_long_each_leaf_is():
 def test_an_offline_proof_holds_all_that_is_needed():
     hashes = [bytes([i]) * 32 for i in range(3)]
     note = "log.example\n8\nroot=\n\n\u2014 log.example sig=\n"
-    head, leaf, index, *proof, empty, checkpoint = tlog_proof(b"leaf", 5, hashes, note).split(
+    head, leaf, index, *proof, empty, checkpoint = str(Proof(b"leaf", 5, hashes, note)).split(
         "\n", 6
     )
     assert (head, index, empty) == (
@@ -112,3 +114,17 @@ def test_an_offline_proof_holds_all_that_is_needed():
     assert leaf == "extra " + base64.b64encode(b"leaf").decode()
     assert proof == [base64.b64encode(h).decode() for h in hashes[:2]]
     assert checkpoint == "\n" + note
+
+
+@given(tiles)
+def test_the_path_we_write_is_the_one_we_read(tile: TilePath):
+    assert ours(tile.level, tile.number, tile.width) == path_of(tile)
+
+
+@given(st.integers(0, 70_000))
+def test_all_files_of_a_log(size: int):
+    listed = list(paths(size))
+    assert len(set(listed)) == len(listed)
+    assert sum(tile.width for tile in listed if tile.level is None) == size
+    for level in range(3):
+        assert sum(t.width for t in listed if t.level == level) == size // 256**level

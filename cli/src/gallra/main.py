@@ -1,7 +1,7 @@
 """The command line.  Every command is a function here; the work is done elsewhere.
 
 Exit codes: 0 done; 1 it did not work, and the text says why; 2 the call was wrong; 3 somebody
-else holds what is needed.
+else holds what is needed; 4 the log is intact but not complete.
 """
 
 import asyncio
@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from gallra.log import log_app
+
 app = typer.Typer(
     help="Keeps a cloud provider's promises about personal data, and proves it.",
     no_args_is_help=True,
@@ -25,7 +27,6 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
 hold_app = typer.Typer(help="Legal holds.", no_args_is_help=True)
-log_app = typer.Typer(help="The master log.", no_args_is_help=True)
 policy_app = typer.Typer(help="Retention policies.", no_args_is_help=True)
 dlq_app = typer.Typer(help="Events that were set aside.", no_args_is_help=True)
 for name, group in {
@@ -226,24 +227,6 @@ def policy_check(
     except DocumentError as error:
         _fail(f"the policies in {folder} cannot be used:\n{error}")
     print(f"{len(policies.by_category)} policies, {len(policies.holders)} holders: all is well")
-
-
-@log_app.command("verify")
-def log_verify(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
-    """Walk the whole master log and say whether it is intact."""
-    from gallra.stackfile import NoStackError, read  # noqa: PLC0415
-    from gallra.verification import verdict_of  # noqa: PLC0415
-
-    try:
-        verdict = asyncio.run(verdict_of(read(data)))
-    except NoStackError as error:
-        _fail(error)
-    state = "intact" if verdict.intact else "NOT INTACT"
-    counts = f"{verdict.present} with content, {verdict.purged} purged with a receipt"
-    words = [f"{state}: {verdict.size} entries signed, {counts}", *verdict.problems]
-    _print({**asdict(verdict), "intact": verdict.intact}, as_json, lambda: "\n".join(words))
-    if not verdict.intact:
-        raise typer.Exit(1)
 
 
 @hold_app.command("place")

@@ -7,10 +7,11 @@ anywhere in between, the batch is delivered again and the inbox absorbs it.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import Any, Final, cast
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol, cast
 
 import asyncpg
 from aiokafka import ConsumerRecord
@@ -24,17 +25,42 @@ from shared.cloudevents import Event, decode
 from shared.errors import Rejected
 from shared.events import TOPICS, EventType, Topic
 from shared.events.gallra import AlertRaised
-from shared.inbox import Note, Sight, note
+from shared.inbox import Note, Sight, note, sight
 from shared.outbox import Message, Outbox, enqueue
 from shared.postgres import Connection, Pool, transaction
 
 RETRY_SECONDS: Final = (0.1, 0.5, 2.0, 10.0, 30.0)
-LARGEST_BATCH: Final = 2000
+LARGEST_BATCH: Final = 5000
+_AT_A_TIME: Final = 20  # records between two looks at what else there is to do
 LARGEST_LETTER: Final = 24 * 1024 * 1024  # bytes; its topic takes more, uncompressed
 CLOCK_SKEW: Final = timedelta(hours=24)  # events from further ahead are not believed
 
 Records = tuple["ConsumerRecord[bytes | None, bytes | None]", ...]
 Handle = Callable[[Connection, Sequence[Event]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A topic that does not speak CloudEvents.
+
+    Attributes:
+        read: Makes an event of a record, or says with :class:`Rejected` why not.
+        stands_for: The topic of ours that its dead letters go with.
+    """
+
+    read: Callable[[Any], Event]
+    stands_for: Topic
+
+
+class Sighting(Protocol):
+    """Says what is known of events, in order, as the transaction sees it."""
+
+    async def __call__(
+        self, tx: Connection, events: Sequence[Event], *, careful: bool
+    ) -> list[Sight]:
+        """Return what is known of each event."""
+        ...
+
 
 _TOPICS: Final = {topic.name: topic for topic in TOPICS}
 _log = logs.get(__name__)
@@ -61,6 +87,13 @@ class Consumer:
         outbox: Where alarms about the events themselves are announced.
         wants: Says of an event on a topic for many whether it is for us.
         prefix: Stands before every topic's name.
+        sight: Says what is known of each event.  It may leave to the database to refuse what came
+            before, unless asked to be careful: it is, once the database has.
+        lanes: How many batches are in hand at once; one is prepared while another is written.
+        prepare: Makes of each event, as soon as it is read, what can be made without a transaction.
+        foreign: Reads the records of topics that do not speak CloudEvents, by topic; these stand
+            outside the prefix.
+        on_dead_letters: Told of the records that were set aside, in their transaction.
     """
 
     group: str
@@ -70,11 +103,17 @@ class Consumer:
     clock: Clock
     prefix: str = ""
     wants: Callable[[Event], bool] = lambda _event: True
+    sight: Sighting = sight
+    lanes: int = 1
+    prepare: Callable[[Event], object] = lambda _event: None
+    foreign: Mapping[str, Foreign] = field(default_factory=dict[str, Foreign])
+    on_dead_letters: Callable[[Connection, Sequence[Any]], Awaitable[None]] | None = None
 
     @property
     def topics(self) -> list[str]:
         """The topics to subscribe to, with the prefix."""
-        return sorted({self.prefix + event_type.topic.name for event_type in self.types})
+        own = {self.prefix + event_type.topic.name for event_type in self.types}
+        return sorted(own | set(self.foreign))
 
     def subscribe(self, broker: KafkaBroker, pool: Pool) -> None:
         """Subscribe so that no event is lost, skipped or answered.
@@ -85,19 +124,20 @@ class Consumer:
         async def take(records: Records) -> None:
             await self.take(pool, records)
 
-        subscriber: Any = broker.subscriber(
-            *self.topics,
-            group_id=self.group,
-            batch=True,
-            max_records=LARGEST_BATCH,
-            ack_policy=AckPolicy.NACK_ON_ERROR,  # the default commits before the work is done
-            auto_offset_reset="earliest",  # the default skips what came before the first start
-            isolation_level="read_committed",  # the default shows what a producer took back
-            no_reply=True,  # the default answers to any topic that the sender names
-            parser=_unparsed,  # the default skips a record that has a binary header
-            decoder=_records,  # the default reports a bad event as it does a bad deployment
-        )
-        subscriber(take)
+        for _ in range(self.lanes):
+            subscriber: Any = broker.subscriber(
+                *self.topics,
+                group_id=self.group,
+                batch=True,
+                max_records=LARGEST_BATCH,
+                ack_policy=AckPolicy.NACK_ON_ERROR,  # the default commits before the work is done
+                auto_offset_reset="earliest",  # the default skips what came before the first start
+                isolation_level="read_committed",  # the default shows what a producer took back
+                no_reply=True,  # the default answers to any topic that the sender names
+                parser=_unparsed,  # the default skips a record that has a binary header
+                decoder=_records,  # the default reports a bad event as it does a bad deployment
+            )
+            subscriber(take)
 
     async def take(self, pool: Pool, records: Records) -> None:
         """Handle *records* in one transaction, trying again while the world is at fault.
@@ -119,50 +159,73 @@ class Consumer:
                 return
 
     async def _take(self, pool: Pool, records: Records) -> None:
+        pairs, unreadable = await self._read(records)
+        if not pairs and not unreadable:
+            return
+        events = [event for _, event in pairs]
+        with telemetry.processing({record.topic for record in records}, events):
+            try:
+                try:
+                    async with transaction(pool) as tx:
+                        await self._work(tx, pairs, unreadable, careful=False)
+                except asyncpg.UniqueViolationError:  # something in it came before
+                    async with transaction(pool) as tx:
+                        await self._work(tx, pairs, unreadable, careful=True)
+            except (Rejected, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
+                await self._one_by_one(pool, pairs, unreadable)
+
+    async def _read(self, records: Records) -> tuple[list[tuple[Any, Event]], list[_Unreadable]]:
         readable: list[tuple[Any, Event]] = []
         unreadable: list[_Unreadable] = []
         latest = self.clock.now() + CLOCK_SKEW
-        for record in records:
+        for number, record in enumerate(records, 1):
             try:
-                event = decode(record, prefix=self.prefix, latest=latest)
+                event = self._decode(record, latest)
                 if event.type in self.types and self.wants(event):
+                    event.prepared = self.prepare(event)
                     readable.append((record, event))
             except Rejected as reason:
                 if self._sets_aside(record.topic):
                     unreadable.append(_Unreadable(record, reason))
-        if not readable and not unreadable:
-            return
-        with telemetry.processing({r.topic for r in records}, [e for _, e in readable]) as traced:
-            pairs = [(record, event) for (record, _), event in zip(readable, traced, strict=True)]
-            try:
-                async with transaction(pool) as tx:
-                    await self._work(tx, [*pairs], unreadable)
-            except (Rejected, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
-                await self._one_by_one(pool, pairs, unreadable)
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        return readable, unreadable
+
+    def _decode(self, record: Any, latest: datetime) -> Event:
+        if foreign := self.foreign.get(record.topic):
+            return foreign.read(record)
+        return decode(record, prefix=self.prefix, latest=latest)
 
     def _sets_aside(self, topic: str) -> bool:
         """Return True if this group answers for the topic's malformed events."""
         return self._declared(topic).readers[:1] == (self.group,)
 
     def _declared(self, topic: str) -> Topic:
+        if foreign := self.foreign.get(topic):
+            return foreign.stands_for
         return _TOPICS[topic.removeprefix(self.prefix)]
 
     async def _work(
-        self, tx: Connection, pairs: Sequence[tuple[Any, Event]], unreadable: Sequence[_Unreadable]
+        self,
+        tx: Connection,
+        pairs: Sequence[tuple[Any, Event]],
+        unreadable: Sequence[_Unreadable],
+        *,
+        careful: bool,
     ) -> None:
-        notes = [Note(event.source, event.id, event.digest) for _, event in pairs]
-        sights = await note(tx, notes)
-        first = [e for (_, e), sight in zip(pairs, sights, strict=True) if sight is Sight.FIRST]
+        sights = await self.sight(tx, [event for _, event in pairs], careful=careful)
+        first = [e for (_, e), seen in zip(pairs, sights, strict=True) if seen is Sight.FIRST]
         if first:
             await self.handle(tx, first)
         conflicts = [
             _Unreadable(record, Rejected("this id came before with other content", code="conflict"))
-            for (record, _), sight in zip(pairs, sights, strict=True)
-            if sight is Sight.CONFLICT
+            for (record, _), seen in zip(pairs, sights, strict=True)
+            if seen is Sight.CONFLICT
         ]
         await self._set_aside(tx, [*unreadable, *conflicts])
-        for (record, _), sight in zip(pairs, sights, strict=True):
-            telemetry.EVENTS.labels(record.topic, sight.value).inc()
+        outcomes = Counter((r.topic, s.value) for (r, _), s in zip(pairs, sights, strict=True))
+        for (topic, outcome), count in outcomes.items():
+            telemetry.EVENTS.labels(topic, outcome).inc(count)
 
     async def _one_by_one(
         self, pool: Pool, pairs: Sequence[tuple[Any, Event]], unreadable: Sequence[_Unreadable]
@@ -173,7 +236,7 @@ class Consumer:
             for record, event in pairs:
                 try:
                     async with tx.transaction():
-                        await self._work(tx, [(record, event)], [])
+                        await self._work(tx, [(record, event)], [], careful=True)
                 except Rejected as reason:
                     refused.append(_Unreadable(record, reason))
                 except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
@@ -191,8 +254,10 @@ class Consumer:
             for r in refused
         ]
         sights = await note(tx, places)
-        fresh = [r for r, sight in zip(refused, sights, strict=True) if sight is Sight.FIRST]
+        fresh = [r for r, seen in zip(refused, sights, strict=True) if seen is Sight.FIRST]
         await enqueue(tx, [self._dead_letter(r) for r in fresh])
+        if self.on_dead_letters is not None:
+            await self.on_dead_letters(tx, [r.record for r in fresh])
         if conflicting := [r.record.topic for r in fresh if r.reason.code == "conflict"]:
             await self._alarm(tx, len(conflicting), min(conflicting))
         for r in fresh:

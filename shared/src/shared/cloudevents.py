@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from opentelemetry.trace import SpanContext
@@ -19,6 +19,7 @@ from shared.canonical import canonical, digest
 from shared.errors import Rejected
 from shared.events import BY_TYPE, Data, EventType
 from shared.events.platform import ActionPerformed
+from shared.events.quick import check_for
 
 LARGEST_ACTION: Final = 16 * 1024
 STRUCTURED: Final = "application/cloudevents+json"
@@ -27,6 +28,13 @@ _LONGEST_SEQUENCE: Final = 18  # digits; fits a signed 64-bit integer
 _PROBLEMS_NAMED: Final = 5
 _JSON: Final = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 _NAMEABLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+
+_decoder = msgspec.json.Decoder()
+
+_action_is_valid = check_for(ActionPerformed)
+
+_REQUIRED: Final = ("ce_id", "ce_source", "ce_type", "ce_time")
+_PLAIN: Final = ("", "application/json")
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -55,7 +63,7 @@ class Record(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
     """One event: the attributes that we use, and its validated content.
 
@@ -63,21 +71,35 @@ class Event:
         type: Its entry in the catalogue.
         source: The producer; with *id* the identity of the event.
         time: When it happened, in UTC.
-        digest: SHA-256 of type and content, whatever mode or spelling they came in.
+        content: The content as it came, in plain JSON values.
         sequence: The producer's own count, if it keeps one.
         traceparent: The W3C trace context it came with.
         span: The span in which it is handled; what it causes is traced to there.
+        prepared: What a consumer made of it before its transaction.
     """
 
     type: EventType
     source: str
     id: str
     time: datetime
-    data: Data
-    digest: bytes
+    content: Mapping[str, Any]
     sequence: int | None = None
     traceparent: str | None = None
     span: SpanContext | None = field(default=None, compare=False)
+    prepared: Any = field(default=None, compare=False)
+    _data: Data | None = field(default=None, compare=False)
+
+    @property
+    def data(self) -> Data:
+        """The content as its model has it."""
+        if self._data is None:
+            self._data = self.type.model.model_validate_json(canonical(self.content))
+        return self._data
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of type and content, whatever mode or spelling they came in."""
+        return digest(self.type.name.encode(), canonical(self.content))
 
 
 class _Structured(msgspec.Struct):
@@ -115,30 +137,31 @@ def decode(record: Record, *, latest: datetime, prefix: str = "") -> Event:
             the future, or its content does not fit the model.  The reason names the field, never
             the value.
     """
-    attributes, body = _open(record)
-    for name in ("id", "source", "type", "time"):
-        value = attributes.get(name, "")
+    headers, body = _open(record)
+    for name in _REQUIRED:
+        value = headers.get(name, "")
         if not 0 < len(value) <= _LONGEST_ATTRIBUTE or "\x00" in value:
-            raise Rejected(f"ce_{name} is missing, too long or holds a NUL", code="missing-header")
-    if attributes.get("specversion") != "1.0":
+            raise Rejected(f"{name} is missing, too long or holds a NUL", code="missing-header")
+    if headers.get("ce_specversion") != "1.0":
         raise Rejected("ce_specversion is not 1.0", code="missing-header")
-    event_type = BY_TYPE.get(attributes["type"])
+    event_type = BY_TYPE.get(headers["ce_type"])
     if event_type is None:
         raise Rejected("ce_type is not in the catalogue", code="unknown-type")
     if prefix + event_type.topic.name != record.topic:
         raise Rejected(f"{event_type.name} does not belong on this topic", code="wrong-topic")
-    time = _instant(attributes["time"])
+    time = _instant(headers["ce_time"])
     if time > latest:
         raise Rejected("ce_time lies in the future", code="from-the-future")
+    content, data = _content(event_type, body)
     return Event(
         type=event_type,
-        source=attributes["source"],
-        id=attributes["id"],
+        source=headers["ce_source"],
+        id=headers["ce_id"],
         time=time,
-        data=_content(event_type, body),
-        digest=digest(event_type.name.encode(), _canonical(body)),
-        sequence=_sequence(attributes.get("sequence")),
-        traceparent=attributes.get("traceparent"),
+        content=content,
+        sequence=_sequence(headers.get("ce_sequence")),
+        traceparent=headers.get("traceparent"),
+        _data=data,
     )
 
 
@@ -146,16 +169,13 @@ def _open(record: Record) -> tuple[Mapping[str, str], bytes]:
     headers = _text(record.headers)
     body = record.value or b""
     content_type = headers.get("content-type", "")
-    binary = any(name.startswith("ce_") for name in headers)
+    binary = "ce_type" in headers or any(name.startswith("ce_") for name in headers)
     if content_type.lower().startswith(STRUCTURED) or not (binary or content_type):
         # A console client may be unable to send headers: then the body alone must say it.
         return _open_structured(body)
-    if content_type and not _JSON.fullmatch(content_type):
+    if content_type not in _PLAIN and not _JSON.fullmatch(content_type):
         raise Rejected("content-type is not JSON", code="content-type")
-    attributes = {name[3:]: value for name, value in headers.items() if name.startswith("ce_")}
-    if "traceparent" in headers:
-        attributes["traceparent"] = headers["traceparent"]
-    return attributes, body
+    return headers, body
 
 
 def _open_structured(body: bytes) -> tuple[Mapping[str, str], bytes]:
@@ -163,25 +183,34 @@ def _open_structured(body: bytes) -> tuple[Mapping[str, str], bytes]:
         envelope = msgspec.json.decode(body, type=_Structured)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(f"not a CloudEvent: {_spoken(error)}", code="not-cloudevent") from None
-    attributes = {
-        name: str(value)
-        for name in ("specversion", "id", "source", "type", "time", "sequence", "traceparent")
+    headers = {
+        f"ce_{name}": str(value)
+        for name in ("specversion", "id", "source", "type", "time", "sequence")
         if (value := getattr(envelope, name)) is not None
     }
-    return attributes, bytes(envelope.data)
+    if envelope.traceparent is not None:
+        headers["traceparent"] = envelope.traceparent
+    return headers, bytes(envelope.data)
 
 
 def _text(headers: Headers) -> dict[str, str]:
     """Return the headers that are text; foreign binary ones are nobody's business here."""
-    readable: dict[str, str] = {}
-    for name, value in headers:
-        try:
-            readable.setdefault(name.lower(), value.decode())
-        except UnicodeDecodeError:
-            if name.lower().startswith("ce_"):
-                spoken = _path([name.lower()])
-                raise Rejected(f"{spoken} is not UTF-8", code="missing-header") from None
-    return readable
+    try:
+        # The first of a name counts.
+        return {name.lower(): value.decode() for name, value in reversed(headers)}
+    except UnicodeDecodeError:
+        return _text([header for header in headers if _is_text(*header)])
+
+
+def _is_text(name: str, value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        if name.lower().startswith("ce_"):
+            spoken = _path([name.lower()])
+            raise Rejected(f"{spoken} is not UTF-8", code="missing-header") from None
+        return False
+    return True
 
 
 def _instant(text: str) -> datetime:
@@ -189,6 +218,8 @@ def _instant(text: str) -> datetime:
         instant = datetime.fromisoformat(text)
     except ValueError:
         raise Rejected("ce_time is not an RFC 3339 timestamp", code="invalid-time") from None
+    if instant.tzinfo is UTC:
+        return instant
     if instant.tzinfo is None:
         raise Rejected("ce_time has no offset from UTC", code="invalid-time")
     try:
@@ -197,18 +228,26 @@ def _instant(text: str) -> datetime:
         raise Rejected("ce_time is out of range", code="invalid-time") from None
 
 
-def _content(event_type: EventType, body: bytes) -> Data:
-    if event_type.model is ActionPerformed and len(body) > LARGEST_ACTION:
+def _content(event_type: EventType, body: bytes) -> tuple[Any, Data | None]:
+    """Return the content in plain values, and validated if it took more than a quick look."""
+    if event_type.model is not ActionPerformed:
+        return _json(body), _validated(event_type, body)
+    if len(body) > LARGEST_ACTION:
         raise Rejected(f"an action is at most {LARGEST_ACTION} bytes", code="too-large")
+    data = None if _action_is_valid(body) else _validated(event_type, body)
+    return _json(body), data
+
+
+def _validated(event_type: EventType, body: bytes) -> Data:
     try:
         return event_type.model.model_validate_json(body)
     except ValidationError as error:
         raise Rejected(_fields(error), code="invalid-content") from None
 
 
-def _canonical(body: bytes) -> bytes:
+def _json(body: bytes) -> Any:
     try:
-        return canonical(msgspec.json.decode(body))
+        return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(f"not JSON: {_spoken(error)}", code="invalid-content") from None
 

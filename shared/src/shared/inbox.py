@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from shared.cloudevents import Event
 from shared.postgres import Connection
 
 
@@ -22,6 +23,15 @@ class Note:
     source: str
     id: str
     digest: bytes
+
+
+async def sight(tx: Connection, events: Sequence[Event], *, careful: bool = True) -> list[Sight]:
+    """Note *events*, in order; return what was known of each before.
+
+    There is no less careful way; an own sight of a service may have one.
+    """
+    del careful
+    return await note(tx, [Note(e.source, e.id, e.digest) for e in events])
 
 
 async def note(tx: Connection, notes: Sequence[Note]) -> list[Sight]:

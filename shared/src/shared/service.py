@@ -1,6 +1,7 @@
 """How a service runs: one process, one event loop, started and stopped in one place."""
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -81,6 +82,7 @@ class Service:
         name: Of the service, its consumer group and its Kafka client.
         package: Where its migrations lie.
         routes: What it serves over HTTP besides health; handlers find the pool in ``state.pool``.
+        dependencies: What handlers of requests may ask for by name, as Litestar has it.
         on_start: Done once with the pool before anything is consumed or served.
     """
 
@@ -92,6 +94,7 @@ class Service:
     routes: Sequence[Any] = ()
     on_start: Callable[[Pool], Awaitable[object]] | None = None
     state: dict[str, Any] = field(default_factory=dict[str, Any])
+    dependencies: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def make_app(service: Service) -> Litestar:
@@ -131,6 +134,7 @@ def make_app(service: Service) -> Litestar:
             *service.routes,
         ],
         lifespan=[lifespan],
+        dependencies=service.dependencies,
         state=State(service.state),
         openapi_config=OpenAPIConfig(
             title=f"Gallra {service.name}",
@@ -261,6 +265,10 @@ def main(settings_type: type[Settings], build: Callable[[Settings], Service]) ->
         server_header=False,
     )
     server = uvicorn.Server(config)
+    # A batch in hand is some 100,000 objects that all go together: the default looks through them
+    # again and again for cycles that are not there.
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
     server.run()
     tracing.shutdown()
     if not server.started:

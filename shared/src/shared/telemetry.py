@@ -4,14 +4,13 @@ An event is followed from its producer's ``traceparent`` through the consumer, t
 the outbox and the relay into the next service.  FastStream's own middleware is not used: it loses
 the parent when a handler publishes, and writes Kafka keys into spans.
 
-Without ``OTEL_EXPORTER_OTLP_ENDPOINT`` spans are made, so that trace contexts travel on, and
-dropped; nothing waits and nothing is logged about it.
+Without ``OTEL_EXPORTER_OTLP_ENDPOINT`` no spans are made and the producer's trace context travels
+on as it came; nothing waits and nothing is logged about it.
 """
 
 import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
@@ -41,6 +40,7 @@ OUTBOX_OLDEST: Final = Gauge(
 )
 JOB_FAILURES: Final = Counter("gallra_job_failures", "Scheduled work that failed.", ["job"])
 
+_collected: Final = bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
 _propagator = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("gallra")
 
@@ -48,7 +48,7 @@ _tracer = trace.get_tracer("gallra")
 def configure(service: str) -> TracerProvider:
     """Name the service in all spans; send them to a collector if one is configured."""
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
-    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+    if _collected:
         # Imported here because it is slow to import and most runs have no collector.
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
             OTLPSpanExporter,
@@ -68,19 +68,21 @@ def _parent(traceparent: str | None) -> SpanContext | None:
 
 
 @contextmanager
-def processing(topics: Iterable[str], events: Sequence["Event"]) -> Generator[list["Event"]]:
-    """Trace the handling of a batch; return the events, each with the span it is handled in.
+def processing(topics: Iterable[str], events: Sequence["Event"]) -> Generator[None]:
+    """Trace the handling of a batch, and note in each event the span it is handled in.
 
-    The batch has a span that links to all producers.  An event that came with a trace context
-    has a span of its own besides, as a child of its producer's.
+    The batch has a span that links to its producers.  An event that came with a trace context has
+    a span of its own besides, as a child of its producer's, if anybody collects spans.
     """
-    name = " ".join(sorted(set(topics)))
+    if not _collected:
+        yield
+        return
     parents = [_parent(event.traceparent) for event in events]
     links = [Link(parent) for parent in parents if parent is not None]
     with ExitStack() as stack:
         batch = stack.enter_context(
             _tracer.start_as_current_span(
-                f"{name} process",
+                f"{' '.join(sorted(set(topics)))} process",
                 kind=SpanKind.CONSUMER,
                 links=links[:128],
                 attributes={
@@ -91,11 +93,10 @@ def processing(topics: Iterable[str], events: Sequence["Event"]) -> Generator[li
                 record_exception=False,  # an exception's text may hold personal data
             )
         )
-        spans = [
-            batch if p is None else _child(stack, p, e)
-            for p, e in zip(parents, events, strict=True)
-        ]
-        yield [replace(e, span=s.get_span_context()) for e, s in zip(events, spans, strict=True)]
+        for event, parent in zip(events, parents, strict=True):
+            span = batch if parent is None else _child(stack, parent, event)
+            event.span = span.get_span_context()
+        yield
 
 
 def _child(stack: ExitStack, parent: SpanContext, event: "Event") -> Span:
@@ -117,7 +118,7 @@ def _child(stack: ExitStack, parent: SpanContext, event: "Event") -> Span:
 
 def carry(cause: "Event | None") -> list[tuple[str, bytes]]:
     """Return the header that takes the present trace, or that of *cause*, through the outbox."""
-    span = cause.span if cause is not None else None
+    span = (cause.span or _parent(cause.traceparent)) if cause is not None else None
     context = trace.set_span_in_context(trace.NonRecordingSpan(span)) if span else None
     carrier: dict[str, str] = {}
     _propagator.inject(carrier, context)

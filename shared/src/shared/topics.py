@@ -8,7 +8,6 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from shared.events import TOPICS, Topic
 
-PARTITIONS: Final = 3
 COPIES: Final = 3  # fewer where the cluster has fewer brokers
 LARGEST_EVENT: Final = 1024 * 1024
 LARGEST_DEAD_LETTER: Final = 32 * LARGEST_EVENT  # what compression smuggled past the first limit
@@ -43,7 +42,8 @@ async def apply(bootstrap: str, prefix: str = "") -> list[str]:
         if missing:
             cluster: Any = await admin.describe_cluster()
             copies = min(COPIES, len(cluster["brokers"]))
-            new = [NewTopic(n, PARTITIONS, copies, topic_configs=wanted[n]) for n in missing]
+            partitions = _partitions(prefix)
+            new = [NewTopic(n, partitions[n], copies, topic_configs=wanted[n]) for n in missing]
             response: Any = await admin.create_topics(new)
             _check(response.topic_errors)
         present = [name for name in wanted if name in existing]
@@ -54,6 +54,15 @@ async def apply(bootstrap: str, prefix: str = "") -> list[str]:
         return missing
     finally:
         await admin.close()
+
+
+def _partitions(prefix: str) -> dict[str, int]:
+    """Return how many partitions each topic has; a single consumer reads its dead letters."""
+    count: dict[str, int] = {}
+    for topic in TOPICS:
+        count[prefix + topic.name] = topic.partitions
+        count[prefix + topic.dead_letters] = 1
+    return count
 
 
 def _check(errors: list[tuple[str, int, str | None]]) -> None:

@@ -138,7 +138,13 @@ def prepare(folder: Path, port: int, controller: int, say: Callable[[str], None]
     if not (data / "meta.properties").exists():
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         done = subprocess.run(  # noqa: S603 - our own command
-            [*java, *_FORMAT, "-t", cluster, "-c", str(properties)],
+            [
+                *java,
+                *_FORMAT,
+                f"--cluster-id={cluster}",
+                "-c",
+                str(properties),
+            ],  # may begin with "-"
             capture_output=True,
             text=True,
             check=False,

@@ -1,70 +1,37 @@
-"""The audit-log over HTTP: the log for anyone to verify, and entries for people."""
+"""Entries for people and their programs.  Whatever shows personal content is logged first."""
 
-from typing import Annotated, Any, Final
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
 
-import msgspec
-from litestar import Response, get
+from litestar import Request, Response, get, post
 from litestar.datastructures import State
-from litestar.exceptions import NotFoundException
-from litestar.params import Parameter
+from litestar.exceptions import ClientException, HTTPException, NotFoundException
+from litestar.params import Parameter, QueryParameter
+from litestar.response import Stream
 
-from audit_log import merkle, store
-from audit_log.appender import Appender, Draft
-from audit_log.leaf import Kind
-from audit_log.tiles import TilePath, bundle, parse_path, tlog_proof
-from shared.ids import new_id
-from shared.postgres import Connection, Pool, transaction
+from audit_log import evidence, search, sequence, store, views
+from audit_log.access import AccessNotes
+from audit_log.appender import Search, own_draft, seal
+from audit_log.ingest import prove, receipt
+from audit_log.leaf import Kind, identity, kind_of
+from audit_log.log_api import TEXT
+from shared.errors import Rejected
+from shared.postgres import Pool, transaction
 
 _PAGE: Final = 100
+_STEP: Final = 2000
+_MOST_EVIDENCE: Final = 1000
 _END: Final = 2**62
-_FOREVER: Final = {"cache-control": "public, max-age=31536000, immutable"}
-_SECONDS: Final = {"cache-control": "public, max-age=1"}
+_CONFLICT: Final = 409
+_ACCEPTED: Final = 202
 
 Index = Annotated[int, Parameter(ge=0, le=_END)]
-
-
-@get("/log/checkpoint", media_type="text/plain; charset=utf-8")
-async def checkpoint(state: State) -> Response[str]:
-    """Return the newest signed checkpoint."""
-    pool: Pool = state.pool
-    async with pool.acquire() as tx:
-        latest = await store.latest_checkpoint(tx)
-    if latest is None:
-        raise NotFoundException("nothing is signed yet")
-    return Response(latest[1], headers=_SECONDS, media_type="text/plain; charset=utf-8")
-
-
-@get("/log/vkey", media_type="text/plain; charset=utf-8")
-async def vkey(state: State) -> str:
-    """Return the key that checkpoints are verified with."""
-    return f"{state.verifier.vkey}\n"
-
-
-@get("/log/tile/{path:path}")
-async def tile(state: State, path: str) -> Response[bytes]:
-    """Return a tile of hashes or a bundle of entries, whole or as it was when it was narrower."""
-    wanted = parse_path(path.removeprefix("/"))
-    if wanted is None:
-        raise NotFoundException("not the path of a tile")
-    pool: Pool = state.pool
-    async with pool.acquire() as tx:
-        body = await (_bundle(tx, wanted) if wanted.level is None else _hashes(tx, wanted))
-    if body is None:
-        raise NotFoundException("the log does not reach that far")
-    return Response(body, headers=_FOREVER, media_type="application/octet-stream")
-
-
-async def _hashes(tx: Connection, wanted: TilePath) -> bytes | None:
-    place = (wanted.level or 0, wanted.number)
-    found = (await store.read_tiles(tx, [place])).get(place, b"")
-    length = wanted.width * merkle.HASH
-    return found[:length] if len(found) >= length else None
-
-
-async def _bundle(tx: Connection, wanted: TilePath) -> bytes | None:
-    first = wanted.number * merkle.WIDTH
-    leaves = await store.leaves(tx, first, first + wanted.width)
-    return bundle(leaves) if len(leaves) == wanted.width else None
+Format = Literal["csv", "jsonl", "ocsf"]
+Start = Annotated[datetime | None, QueryParameter(name="from")]
+End = Annotated[datetime | None, QueryParameter(name="to")]
+Asked = Request[object, object, State]
 
 
 @get("/api/v1/checkpoints")
@@ -72,87 +39,239 @@ async def checkpoints(state: State, below: Index = _END) -> dict[str, Any]:
     """Return signed checkpoints, newest first; continue with ``below`` the last one's size."""
     pool: Pool = state.pool
     async with pool.acquire() as tx:
-        return {"checkpoints": await store.checkpoints(tx, below, _PAGE)}
+        rows = await store.checkpoints(tx, below, _PAGE)
+    return {"checkpoints": [{n: row[n] for n in ("size", "note", "signed_at")} for row in rows]}
 
 
 @get("/api/v1/entries")
-async def entries(
-    state: State, customer: str | None = None, event_id: str | None = None, cursor: Index = _END
-) -> dict[str, Any]:
-    """Return entries by customer or event id, newest first, without their content."""
+async def entries(state: State, wanted: store.Wanted, cursor: str | None = None) -> dict[str, Any]:
+    """Return entries that match, newest first, a hundred at a time."""
     pool: Pool = state.pool
     async with pool.acquire() as tx:
-        found = await store.find(
-            tx, customer=customer, event_id=event_id, below=cursor, limit=_PAGE
-        )
-    more = found[-1]["index"] if len(found) == _PAGE else None
-    return {"entries": found, "cursor": more}
+        found, more = await search.page(tx, wanted, cursor, _PAGE)
+    await _note_access(state, "search", found)
+    return {"entries": [views.summary(asdict(f)) for f in found], "cursor": more}
+
+
+@get("/api/v1/events")
+async def event(state: State, source: str, event_id: str) -> dict[str, Any]:
+    """Return the index of the entry that an event became."""
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        found = await store.indexes_of(tx, [identity(source, event_id)])
+    if not found:
+        raise NotFoundException("there is no such event in the log")
+    [index] = found.values()
+    return {"index": index, "entry": f"/api/v1/entries/{index}"}
 
 
 @get("/api/v1/entries/{index:int}")
 async def entry(state: State, index: Index) -> dict[str, Any]:
-    """Return an entry with its content, as far as it is not purged; the look itself is logged."""
+    """Return an entry with its content, as far as it is not purged."""
     pool: Pool = state.pool
-    async with transaction(pool) as tx:
-        found = await store.entry(tx, index)
-        if found is None:
+    async with pool.acquire() as tx:
+        leaves = await store.leaves(tx, index, index + 1)
+        if not leaves:
             raise NotFoundException("there is no such entry")
-        public, payload = found
-        if payload is not None and payload.bucket is not None:
-            await _note_access(tx, state.appender, index)
-    content = None
-    if payload is not None:
-        content = {
-            "customer_id": payload.customer_id,
-            "source": payload.source,
-            "event_id": payload.event_id,
-            "type": payload.type,
-            "at": payload.at,
-            "parts": {n: _part(payload, n) for n in ("what", "who") if getattr(payload, n)},
-        }
+        payload = await store.payload(tx, index)
+        receipts = await store.receipts_for(tx, index)
+        corrections = await store.corrections_of(tx, index)
+    if payload is not None and payload.bucket is not None:
+        await state.access.note(pool, "entry", [index])
     return {
         "index": index,
-        "leaf": public.leaf.hex(),
-        "kind": Kind(public.leaf[3]).name.lower(),
-        "content": content,
+        "leaf": leaves[0].hex(),
+        "kind": kind_of(leaves[0]).name.lower(),
+        "content": None if payload is None else _content(payload),
+        "purged_by": receipts,
+        "corrected_by": corrections,
         "proof": f"/api/v1/entries/{index}/proof",
     }
 
 
-def _part(payload: store.Payload, name: str) -> dict[str, Any]:
-    salt: bytes = getattr(payload, f"{name}_salt")
-    return {"salt": salt.hex(), "value": msgspec.json.decode(getattr(payload, name))}
+def _content(payload: store.Payload) -> dict[str, Any]:
+    row = {name: payload.parts.get(name) for name in ("who", "what", "network")}
+    told = views.values(row)
+    what = told.get("what", {})
+    return {
+        "customer_id": payload.customer_id,
+        "source": what.get("source"),
+        "event_id": what.get("id"),
+        "type": what.get("type"),
+        "at": payload.at,
+        "parts": {
+            name: {"salt": part[:16].hex(), "value": told[name]}
+            for name, part in payload.parts.items()
+        },
+        "purged": {name: digest.hex() for name, digest in payload.purged.items()},
+    }
 
 
-async def _note_access(tx: Connection, appender: Appender, index: int) -> None:
-    draft = Draft(
-        kind=Kind.ACCESS,
-        source="//gallra/audit-log",
-        event_id=str(new_id()),
-        type="audit.entry.read.v1",
-        at=appender.clock.now(),
-        parts={"what": {"index": index, "channel": "api"}},
-    )
-    await appender.append(tx, [draft])
-
-
-@get("/api/v1/entries/{index:int}/proof", media_type="text/plain; charset=utf-8")
+@get("/api/v1/entries/{index:int}/proof", media_type=TEXT)
 async def proof(state: State, index: Index) -> str:
     """Return the ``.tlog-proof`` of an entry against the newest checkpoint."""
     pool: Pool = state.pool
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
-        latest = await store.latest_checkpoint(tx)
-        if latest is None or index >= latest[0]:
-            raise NotFoundException("no checkpoint covers that entry yet; ask again in a second")
-        size, note = latest
-
-        def prove(read: merkle.ReadTile) -> list[bytes]:
-            return merkle.inclusion_proof(read, index, size)
-
-        tiles = await store.read_tiles(tx, merkle.tiles_needed(prove))
-        [leaf] = await store.leaves(tx, index, index + 1)
-    hashes = prove(lambda level, number: tiles[level, number])
-    return tlog_proof(leaf, index, hashes, note)
+        found = await prove(tx, index)
+    if found is None:
+        raise NotFoundException("no checkpoint covers that entry yet; ask again in a second")
+    return str(found)
 
 
-ROUTES: Final = [checkpoint, vkey, tile, checkpoints, entries, entry, proof]
+@post("/api/v1/entries/{index:int}/corrections")
+async def correct(state: State, index: Index, data: dict[str, str]) -> dict[str, Any]:
+    """Add a correction to an entry: the log itself is never changed (GDPR article 16).
+
+    The body names ``note``, what is right, and ``by``, the account of the person who says so.
+    """
+    if set(data) != {"note", "by"} or not all(data.values()):
+        raise ClientException("the body names note and by, and nothing else")
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        corrected = await store.payload(tx, index)
+    if corrected is None or corrected.bucket is None:
+        raise NotFoundException("there is no such entry with personal content")
+    draft = own_draft(
+        Kind.CORRECTION,
+        "audit.correction.v1",
+        state.appender.clock.now(),
+        {"corrects": index, "note": data["note"]},
+        who={"by": data["by"]},
+        found_by=Search("audit.correction.v1", actor=data["by"], target=f"entry/{index}"),
+        customer_id=corrected.customer_id,
+        category="logs.action",
+    )
+    async with transaction(pool) as tx:
+        added = await state.appender.append(tx, [seal(draft)])
+    return {"index": added}
+
+
+@get("/api/v1/exports")
+async def export(
+    state: State, wanted: store.Wanted, form: Annotated[Format, QueryParameter(name="format")]
+) -> Stream:
+    """Return everything that matches, newest first; ``x-total-count`` says how much that is."""
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        total = await store.count(tx, wanted)
+    types = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
+    return Stream(
+        _exported(state, wanted, form),
+        headers={
+            "x-total-count": str(total),
+            "content-disposition": f'attachment; filename="log.{form}"',
+        },
+        media_type=types.get(form, "application/jsonl"),
+    )
+
+
+async def _exported(state: State, wanted: store.Wanted, form: Format) -> AsyncIterator[bytes]:
+    pool: Pool = state.pool
+    head = True
+    async with pool.acquire() as tx:
+        async for found in search.everything(tx, wanted, _STEP):
+            await _note_access(state, "export", found)
+            rows = [asdict(f) for f in found]
+            match form:
+                case "csv":
+                    yield views.as_csv(rows, head=head)
+                case "jsonl":
+                    yield views.as_jsonl(rows)
+                case "ocsf":
+                    leaves = await store.leaves_at(tx, [f.index for f in found])
+                    yield views.as_ocsf(rows, leaves, state.verifiers[0].name)
+            head = False
+    if head and form == "csv":
+        yield views.as_csv([], head=True)
+
+
+@get("/api/v1/evidence", media_type="application/zip")
+async def package(state: State, wanted: store.Wanted) -> Response[bytes]:
+    """Return what the log says about one question, with everything that proves it offline."""
+    pool: Pool = state.pool
+    async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
+        found, more = await search.page(tx, wanted, None, _MOST_EVIDENCE)
+        proven = [(await prove(tx, f.index), await store.payload(tx, f.index)) for f in found]
+    if more is not None or not found:
+        problem = f"{_MOST_EVIDENCE} or more" if found else "no"
+        raise ClientException(f"{problem} entries match: ask for fewer, or for others")
+    await _note_access(state, "evidence", found)
+    listed = [
+        evidence.Entry(p, payload.parts, payload.purged)
+        for p, payload in proven
+        if p is not None and payload is not None
+    ]
+    if not listed:
+        raise NotFoundException("no checkpoint covers these entries yet; ask again in a second")
+    policy: str = state.policy
+    made = evidence.build(listed, listed[0].proof.note, policy, state.signer)
+    headers = {"content-disposition": 'attachment; filename="evidence.zip"'}
+    return Response(made, headers=headers, media_type="application/zip")
+
+
+@get("/api/v1/producers")
+async def producers(state: State) -> dict[str, Any]:
+    """Return what is known of each producer that numbers its events, and what of it is missing."""
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        rows = await store.producers(tx)
+        lost = await store.still_missing(tx)
+    return {
+        "complete": not lost,
+        "producers": [
+            {
+                **row,
+                "missing": sequence.named(row["missing"]),
+                "lost": sequence.named(lost[row["source"]]) if row["source"] in lost else "",
+            }
+            for row in rows
+        ],
+    }
+
+
+@post("/api/v1/actions", media_type=TEXT, status_code=200)
+async def ingest(request: Asked, state: State) -> Response[str]:
+    """Log an action (a CloudEvent, binary or structured mode); answer with its ``.tlog-proof``.
+
+    202 with the address of the proof, if the next checkpoint takes unusually long.
+    """
+    pool: Pool = state.pool
+    try:
+        index = await state.ingest.take(pool, request.headers.items(), await request.body())
+    except Rejected as error:
+        if error.code == "conflict":
+            raise HTTPException(str(error), status_code=_CONFLICT) from None
+        raise
+    path = f"/api/v1/entries/{index}/proof"
+    found = await receipt(pool, index)
+    if found is None:
+        return Response("", status_code=_ACCEPTED, headers={"location": path}, media_type=TEXT)
+    return Response(str(found), headers={"location": path}, media_type=TEXT)
+
+
+async def _note_access(state: State, purpose: str, found: list[store.Found]) -> None:
+    access: AccessNotes = state.access
+    if personal := [f.index for f in found if f.bucket is not None]:
+        await access.note(state.pool, purpose, personal)
+
+
+def wanted(  # noqa: PLR0917, PLR0913 - one for each way to search
+    customer: str | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    target: str | None = None,
+    outcome: str | None = None,
+    channel: str | None = None,
+    start: Start = None,
+    end: End = None,
+) -> store.Wanted:
+    """Return what the parameters of a request search for."""
+    for name, instant in (("from", start), ("to", end)):
+        if instant is not None and instant.tzinfo is None:
+            raise Rejected(f"{name} has no offset from UTC: end it in Z", code="bad-time")
+    return store.Wanted(customer, actor, action, target, outcome, channel, start, end)
+
+
+ROUTES: Final = [
+    checkpoints, entries, event, entry, proof, correct, export, package, producers, ingest,
+]  # fmt: skip

@@ -10,27 +10,43 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from shared.errors import Rejected
 
-_ED25519: Final = b"\x01"
+_SIGNATURE: Final = b"\x01"
+_COSIGNATURE: Final = b"\x04"
 _KEY: Final = 32  # bytes, of a seed as well as of a public key
+_TIME: Final = 8
+_DASH: Final = "\u2014"
+
+
+def _from_base64(text: str) -> bytes:
+    """Return what *text* encodes, if it is the one way to write it; else raise ValueError."""
+    raw = base64.b64decode(text, validate=True)
+    if base64.b64encode(raw).decode() != text:
+        raise ValueError("not canonical")
+    return raw
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """The name and public key that checkpoints of a log are checked with."""
+    """The name and public key that the signatures of a log or of a witness are checked with.
+
+    Attributes:
+        algorithm: 1 for a log's Ed25519 signature, 4 for a witness's cosignature with its time.
+    """
 
     name: str
     public_key: bytes
+    algorithm: bytes = _SIGNATURE
 
     @property
     def key_id(self) -> bytes:
         """The four bytes that a signature line begins with."""
-        named = self.name.encode() + b"\n" + _ED25519 + self.public_key
+        named = self.name.encode() + b"\n" + self.algorithm + self.public_key
         return hashlib.sha256(named).digest()[:4]
 
     @property
     def vkey(self) -> str:
         """The key as C2SP signed-note writes it."""
-        key = base64.b64encode(_ED25519 + self.public_key).decode()
+        key = base64.b64encode(self.algorithm + self.public_key).decode()
         return f"{self.name}+{self.key_id.hex()}+{key}"
 
     @classmethod
@@ -42,14 +58,35 @@ class Verifier:
         """
         try:
             name, key_id, encoded = vkey.strip().split("+", 2)
-            key = base64.b64decode(encoded, validate=True)
+            key = _from_base64(encoded)
         except ValueError:
             raise Rejected("not a verifier key", code="bad-key") from None
-        verifier = cls(name, key[1:])
-        fits = key[:1] == _ED25519 and len(key) == 1 + _KEY
+        verifier = cls(name, key[1:], key[:1])
+        fits = key[:1] in (_SIGNATURE, _COSIGNATURE) and len(key) == 1 + _KEY
         if not fits or verifier.key_id.hex() != key_id:
             raise Rejected("not an Ed25519 verifier key", code="bad-key")
         return verifier
+
+    def made(self, line: str, text: str) -> bool:
+        """Return True if the signature *line* is this key's, and right, for a note's *text*."""
+        dash, _, rest = line.partition(" ")
+        name, _, encoded = rest.partition(" ")
+        try:
+            blob = _from_base64(encoded)
+        except ValueError:
+            return False
+        if (dash, name, blob[:4]) != (_DASH, self.name, self.key_id):
+            return False
+        signed, signature = text.encode(), blob[4:]
+        if self.algorithm == _COSIGNATURE:
+            seconds = int.from_bytes(signature[:_TIME], "big")
+            signed = f"cosignature/v1\ntime {seconds}\n".encode() + signed
+            signature = signature[_TIME:]
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, signed)
+        except InvalidSignature:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,52 +104,78 @@ class Checkpoint:
 
 
 class Signer:
-    """Signs checkpoints of one log."""
+    """Signs checkpoints of one log, with its key and with those that are being retired."""
 
-    def __init__(self, origin: str, seed: str) -> None:
-        """Take the Ed25519 *seed*, 32 bytes in base64."""
-        try:
-            raw = base64.b64decode(seed, validate=True)
-        except ValueError:
-            raw = b""
-        if len(raw) != _KEY:
-            raise Rejected("the log key is not 32 bytes in base64", code="bad-key")
-        self._key = Ed25519PrivateKey.from_private_bytes(raw)
-        self.verifier = Verifier(origin, self._key.public_key().public_bytes_raw())
+    def __init__(self, origin: str, *seeds: str) -> None:
+        """Take Ed25519 seeds, 32 bytes in base64 each, the present key's first."""
+        self._keys = [Ed25519PrivateKey.from_private_bytes(_seed(seed)) for seed in seeds]
+        self.verifiers = [Verifier(origin, k.public_key().public_bytes_raw()) for k in self._keys]
+
+    @property
+    def verifier(self) -> Verifier:
+        """The present key's."""
+        return self.verifiers[0]
 
     def sign(self, size: int, root: bytes) -> str:
         """Return the signed note for a log of *size* entries with *root*."""
-        checkpoint = Checkpoint(self.verifier.name, size, root)
-        signature = self.verifier.key_id + self._key.sign(checkpoint.text.encode())
-        line = f"\u2014 {self.verifier.name} {base64.b64encode(signature).decode()}\n"
-        return f"{checkpoint.text}\n{line}"
+        return self.sign_text(Checkpoint(self.verifier.name, size, root).text)
+
+    def sign_text(self, text: str) -> str:
+        """Return a signed note with *text*, which ends in a newline."""
+        lines = [
+            f"{_DASH} {verifier.name} "
+            f"{base64.b64encode(verifier.key_id + key.sign(text.encode())).decode()}\n"
+            for key, verifier in zip(self._keys, self.verifiers, strict=True)
+        ]
+        return f"{text}\n{''.join(lines)}"
 
 
-def open_checkpoint(note: str, verifier: Verifier) -> Checkpoint:
-    """Return the checkpoint in *note*, having checked the log's signature on it.
+def _seed(encoded: str) -> bytes:
+    try:
+        raw = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        raw = b""
+    if len(raw) != _KEY:
+        raise Rejected("the log key is not 32 bytes in base64", code="bad-key")
+    return raw
+
+
+def split_note(note: str) -> tuple[str, list[str]]:
+    """Return the text of a signed note and its signature lines, unchecked."""
+    text, _, signatures = note.rpartition("\n\n")
+    return f"{text}\n", signatures.splitlines()
+
+
+def open_checkpoint(note: str, *verifiers: Verifier) -> Checkpoint:
+    """Return the checkpoint in *note*, having checked a signature of one of *verifiers* on it.
 
     Raises:
-        Rejected: it is malformed, of another log, or not signed by this key.
+        Rejected: it is malformed, of another log, or not signed by any of the keys.
     """
-    text, _, signatures = note.rpartition("\n\n")
+    text, lines = split_note(note)
     try:
-        origin, size, root = text.split("\n")
-        checkpoint = Checkpoint(origin, int(size), base64.b64decode(root, validate=True))
+        origin, size, root, _ = text.split("\n")
+        checkpoint = Checkpoint(origin, int(size), _from_base64(root))
     except ValueError:
         raise Rejected("not a checkpoint", code="bad-checkpoint") from None
-    if checkpoint.text != f"{text}\n" or origin != verifier.name:
+    if checkpoint.text != text or origin not in {verifier.name for verifier in verifiers}:
         raise Rejected("not a checkpoint of this log", code="bad-checkpoint")
-    key = Ed25519PublicKey.from_public_bytes(verifier.public_key)
-    for line in signatures.splitlines():
-        dash, _, rest = line.partition(" ")
-        name, _, encoded = rest.partition(" ")
-        if dash != "\u2014" or name != verifier.name:
-            continue
-        try:
-            signature = base64.b64decode(encoded, validate=True)
-            if signature[:4] == verifier.key_id:
-                key.verify(signature[4:], checkpoint.text.encode())
-                return checkpoint
-        except (ValueError, InvalidSignature):
-            continue
-    raise Rejected("the log's signature is missing or wrong", code="bad-checkpoint")
+    if not any(verifier.made(line, text) for verifier in verifiers for line in lines):
+        raise Rejected("the log's signature is missing or wrong", code="bad-checkpoint")
+    return checkpoint
+
+
+def open_strictly(note: str, *verifiers: Verifier) -> Checkpoint:
+    """Like :func:`open_checkpoint`, but every line must be a right signature of a known key.
+
+    Raises:
+        Rejected: something in it is not vouched for.
+    """
+    checkpoint = open_checkpoint(note, *verifiers)
+    text, lines = split_note(note)
+    if note != "\n".join([text, *lines, ""]):
+        raise Rejected("the note is not written as it was signed", code="bad-checkpoint")
+    for line in lines:
+        if not any(verifier.made(line, text) for verifier in verifiers):
+            raise Rejected("a signature is wrong or by an unknown key", code="bad-checkpoint")
+    return checkpoint

@@ -38,6 +38,11 @@ def hashes_of(tile: bytes) -> list[bytes]:
     return [tile[i : i + HASH] for i in range(0, len(tile), HASH)]
 
 
+def tile_hash(tile: bytes) -> bytes | None:
+    """Return the hash of a full *tile* in the tile above it; None if it is not full."""
+    return _fold(hashes_of(tile)) if len(tile) == HASH * WIDTH else None
+
+
 def edge(size: int) -> list[Tile]:
     """Return the partial tiles on the right edge of a tree of *size* leaves, lowest first.
 

@@ -1,28 +1,21 @@
-"""The log as a holder of personal data: forgets payloads and says so in the log itself."""
+"""The log as a holder of personal data: forgets content and says so in the log itself."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from typing import Any, Final
 
-from audit_log import store
-from audit_log.appender import HOLDER, LOG_CLASS, Appender, Draft
-from audit_log.leaf import Kind
+from pyroaring import BitMap64
+
+from audit_log import receipt, store
+from audit_log.appender import HOLDER, LOG_CLASS, Appender, own_draft, seal
+from audit_log.leaf import PARTS, Kind
 from shared.clock import Clock
 from shared.events.gallra import PurgeCommand
 from shared.holder import Outcome
-from shared.ids import new_id
 from shared.postgres import Connection
 
-
-def ranges(indexes: Iterable[int]) -> list[list[int]]:
-    """Return sorted *indexes* as first and last of each unbroken run.
-
-    >>> ranges([1, 2, 3, 7])
-    [[1, 3], [7, 7]]
-    """
-    runs = groupby(enumerate(indexes), key=lambda pair: pair[1] - pair[0])
-    listed = ([index for _, index in run] for _, run in runs)
-    return [[run[0], run[-1]] for run in listed]
+IDENTIFYING: Final = ("who", "network")
+"""What is destroyed where an entry is only to be anonymised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,37 +32,49 @@ class LogHolder:
         return Outcome.of(refs, known)
 
     async def erase(self, tx: Connection, command: PurgeCommand, refs: Sequence[str]) -> Outcome:
-        """Destroy every value and salt in the buckets, and append the receipt for it.
+        """Destroy content and salts in the buckets, and append the receipt for it.
 
-        The receipt commits with the purge: an entry without payload is never unexplained.
+        The receipt commits with the purge: what is gone is never unexplained.
         """
-        indexes = await store.destroy_payloads(tx, command.category, refs)
-        purged = await store.set_state(tx, command.category, refs, "purged", unless="purged")
-        if indexes:
-            await self.appender.append(tx, [self._receipt(command, indexes)])
-        return Outcome.of(refs, purged)
+        if command.action == "anonymise":
+            for part in IDENTIFYING:
+                indexes = await store.destroy_part(tx, part, command.category, refs)
+                await self._receipt(tx, command, [part], indexes)
+            done = await store.set_state(tx, command.category, refs, "closed", unless="purged")
+        else:
+            indexes = await store.destroy_payloads(tx, command.category, refs)
+            done = await store.set_state(tx, command.category, refs, "purged", unless="purged")
+            await self._receipt(tx, command, PARTS, indexes)
+            await self._forget_tenants(tx, command.category, refs)
+        return Outcome.of(refs, done)
 
     async def restore(self, tx: Connection, category: str, refs: Sequence[str]) -> None:
         """Open the buckets to reading again; new entries of the day have a bucket of their own."""
         await store.set_state(tx, category, refs, "closed", unless="purged")
 
-    def _receipt(self, command: PurgeCommand, indexes: Sequence[int]) -> Draft:
-        body = {
-            "job_id": command.job_id,
-            "chunk_id": command.chunk_id,
-            "command_hash": command.command_hash,
-            "policy_version": command.policy_version,
-            "reason": command.reason,
-            "log_class": LOG_CLASS[command.category],
-            "parts": ["what", "who"],
-            "count": len(indexes),
-            "indexes": ranges(indexes),
-        }
-        return Draft(
-            kind=Kind.PURGE_RECEIPT,
-            source=f"//gallra/{HOLDER}",
-            event_id=str(new_id()),
-            type="audit.purge.receipt.v1",
-            at=self.clock.now(),
-            parts={"what": body},
+    async def _receipt(
+        self, tx: Connection, command: PurgeCommand, parts: Sequence[str], indexes: Sequence[int]
+    ) -> None:
+        if not indexes:
+            return
+        order: dict[str, Any] = command.model_dump(
+            mode="json",
+            include={"job_id", "chunk_id", "command_hash", "policy_version", "reason"},
         )
+        written = receipt.Receipt(
+            log_class=LOG_CLASS[command.category],
+            parts=parts,
+            indexes=BitMap64(indexes),
+            order={**order, "holder": HOLDER},
+            purged_at=self.clock.now(),
+        )
+        draft = own_draft(Kind.PURGE_RECEIPT, receipt.TYPE, written.purged_at, written.body())
+        await self.appender.append(tx, [seal(draft)])
+
+    async def _forget_tenants(self, tx: Connection, category: str, refs: Sequence[str]) -> None:
+        """Destroy the keys of customers of whom nothing is left to find with them."""
+        if destroyed := await store.forget_tenants(tx, category, refs):
+            what = {"event": "tenant-keys-destroyed", "count": destroyed}
+            now = self.clock.now()
+            draft = own_draft(Kind.KEY_EVENT, "audit.key.destroyed.v1", now, what)
+            await self.appender.append(tx, [seal(draft)])

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from audit_log import merkle, store
+from audit_log.appender import Appender, own_draft, seal
 from audit_log.checkpoint import Signer
+from audit_log.leaf import Kind
 from shared.clock import Clock
 from shared.events.gallra import CheckpointPublished
 from shared.outbox import Outbox
-from shared.postgres import Pool, sole
+from shared.postgres import Pool, sole, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +17,23 @@ class Sequencer:
     """Makes checkpoints of one log; any number may run, one signs."""
 
     signer: Signer
+    appender: Appender
     outbox: Outbox
     clock: Clock
+
+    async def start(self, pool: Pool) -> None:
+        """Log it if the keys are others than before, and sign what there is.
+
+        The first keys are not logged: they are what a verifier begins to trust with.
+        """
+        keys = [verifier.vkey for verifier in self.signer.verifiers]
+        async with transaction(pool) as tx:
+            before = await store.exchange_keys(tx, keys)
+            if before and before != keys:
+                what = {"event": "log-keys-changed", "keys": keys, "before": before}
+                draft = own_draft(Kind.KEY_EVENT, "audit.key.rotated.v1", self.clock.now(), what)
+                await self.appender.append(tx, [seal(draft)])
+        await self.publish(pool)
 
     async def publish(self, pool: Pool) -> int | None:
         """Sign the log as committed if it grew; return its size then.

@@ -1,39 +1,56 @@
 """Every SQL statement of the audit-log; no rule is decided here."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
-from audit_log.merkle import Tile
+from pyroaring import BitMap64
+
+from audit_log.leaf import PARTS, SALT, leaves_in, part_digest
+from audit_log.merkle import WIDTH, Tile
+from audit_log.receipt import TYPE as RECEIPT
+from audit_log.receipt import Receipt
+from audit_log.sequence import Count
 from shared.postgres import Connection
 
+PAYLOAD: Final = (
+    "index", "at", "bucket", "customer_id", "actor", "action", "target", "outcome", "channel",
+    *PARTS,
+)  # fmt: skip
+"""The columns of a payload as it is written."""
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """The part of an entry that never changes."""
-
-    index: int
-    leaf: bytes
-    who_digest: bytes | None
-    what_digest: bytes
+_SHOWN: Final = f"""
+    payload.index, payload.at, payload.customer_id, payload.actor, payload.action, payload.target,
+    payload.outcome, payload.channel, payload.bucket, {", ".join(PARTS)},
+    {", ".join(f"{part}_digest" for part in PARTS)}
+"""
+_READABLE: Final = """
+    NOT EXISTS (SELECT FROM bucket WHERE bucket.id = payload.bucket AND state = 'quarantined')
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The part of an entry that may be purged; values are canonical JSON."""
+    """What is left of the content of an entry.
+
+    Attributes:
+        parts: Salt and value of each part that is there, by name.
+        purged: The digest of each part that was destroyed, by name.
+    """
 
     index: int
+    at: datetime
     bucket: int | None
     customer_id: str | None
-    source: str
-    event_id: str
-    type: str
-    at: datetime
-    who: bytes | None
-    who_salt: bytes | None
-    what: bytes | None
-    what_salt: bytes | None
+    parts: Mapping[str, bytes]
+    purged: Mapping[str, bytes]
+
+    def digests(self) -> dict[str, bytes]:
+        """Return the digest of every part the entry was made of."""
+        present = {name: part_digest(name, part) for name, part in self.parts.items()}
+        return present | dict(self.purged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +104,72 @@ async def write_tiles(tx: Connection, tiles: Mapping[Tile, bytes], size: int) ->
     await tx.execute("UPDATE tree SET size = $1", size)
 
 
-async def write_entries(
-    tx: Connection, entries: Sequence[Entry], payloads: Sequence[Payload]
-) -> None:
-    """Add entries and what they hold."""
-    await tx.copy_records_to_table(
-        "entry",
-        columns=["index", "leaf", "who_digest", "what_digest"],
-        records=[(e.index, e.leaf, e.who_digest, e.what_digest) for e in entries],
+async def last_bundle(tx: Connection, size: int) -> bytes:
+    """Return the leaves in the bundle that a log of *size* entries has not filled yet."""
+    leaves: bytes | None = await tx.fetchval(
+        "SELECT leaves FROM bundle WHERE number = $1", size // WIDTH
     )
-    await tx.copy_records_to_table(
-        "payload",
-        columns=list(Payload.__slots__),
-        records=[tuple(getattr(p, name) for name in Payload.__slots__) for p in payloads],
+    return leaves or b""
+
+
+async def write_bundles(tx: Connection, bundles: Mapping[int, bytes]) -> None:
+    """Store bundles of leaves, by number."""
+    await tx.executemany(
+        """
+        INSERT INTO bundle (number, leaves)
+             VALUES ($1, $2)
+        ON CONFLICT (number) DO UPDATE SET leaves = EXCLUDED.leaves
+        """,
+        list(bundles.items()),
     )
+
+
+async def read_bundles(tx: Connection, first: int, end: int) -> dict[int, bytes]:
+    """Return the bundles from number *first* up to *end*."""
+    rows = await tx.fetch(
+        "SELECT number, leaves FROM bundle WHERE number >= $1 AND number < $2", first, end
+    )
+    return {row["number"]: row["leaves"] for row in rows}
+
+
+async def write_seen(tx: Connection, first: int, identities: Sequence[bytes]) -> None:
+    """Note which events the entries from index *first* on are.
+
+    Raises:
+        asyncpg.UniqueViolationError: one of them is in the log.
+    """
+    await tx.copy_records_to_table(
+        "seen", columns=["index", "event"], records=enumerate(identities, first)
+    )
+
+
+async def indexes_of(tx: Connection, identities: Sequence[bytes]) -> dict[bytes, int]:
+    """Return the index of each of the events that is in the log."""
+    rows = await tx.fetch("SELECT event, index FROM seen WHERE event = ANY($1)", identities)
+    return {row["event"]: row["index"] for row in rows}
+
+
+async def write_payloads(tx: Connection, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Add content; each row has the columns of :data:`PAYLOAD`."""
+    await tx.copy_records_to_table("payload", columns=list(PAYLOAD), records=rows)
+
+
+async def missing_months(tx: Connection, months: Sequence[date]) -> list[date]:
+    """Return those of *months* (given by their first days) that there is no room for yet."""
+    rows = await tx.fetch(
+        """
+        SELECT month
+          FROM unnest($1::date[]) AS month
+         WHERE to_regclass('payload_' || to_char(month, 'YYYY_MM')) IS NULL
+        """,
+        months,
+    )
+    return [row["month"] for row in rows]
+
+
+async def open_months(tx: Connection, months: Sequence[date]) -> None:
+    """Make room for the content of each month, unless another appender just did."""
+    await tx.execute("SELECT open_month(month) FROM unnest($1::date[]) AS month", months)
 
 
 async def count_tenants(
@@ -135,26 +204,28 @@ async def open_buckets(
     columns = [list(column) for column in zip(*keys, strict=True)]
     rows = await tx.fetch(
         """
-        INSERT INTO bucket (category, customer_id, day, record_id)
-             SELECT * FROM unnest($1::text[], $2::text[], $3::date[], $4::text[])
-        ON CONFLICT (category, customer_id, day) WHERE state = 'open' DO NOTHING
-          RETURNING id, record_id, category, customer_id, day
+        WITH wanted AS (
+            SELECT *
+              FROM unnest($1::text[], $2::text[], $3::date[], $4::text[])
+                AS wanted (category, customer_id, day, record_id)
+        ), new AS (
+            INSERT INTO bucket (category, customer_id, day, record_id)
+                 SELECT * FROM wanted
+            ON CONFLICT (category, customer_id, day) WHERE state = 'open' DO NOTHING
+              RETURNING id, record_id, category, customer_id, day
+        )
+        SELECT *, true AS new FROM new
+         UNION ALL
+        SELECT bucket.id, bucket.record_id, category, customer_id, day, false
+          FROM bucket
+          JOIN wanted USING (category, customer_id, day)
+         WHERE state = 'open'
         """,
         *columns,
         list(fresh_ids),
     )
-    new = [Bucket(**row) for row in rows]
-    found = await tx.fetch(
-        """
-        SELECT id, category, customer_id, day
-          FROM bucket
-          JOIN unnest($1::text[], $2::text[], $3::date[]) AS wanted (category, customer_id, day)
-         USING (category, customer_id, day)
-         WHERE state = 'open'
-        """,
-        *columns,
-    )
-    ids = {(row["category"], row["customer_id"], row["day"]): row["id"] for row in found}
+    new = [Bucket(**{name: row[name] for name in Bucket.__slots__}) for row in rows if row["new"]]
+    ids = {(row["category"], row["customer_id"], row["day"]): row["id"] for row in rows}
     return ids, new
 
 
@@ -177,18 +248,72 @@ async def set_state(
 
 
 async def destroy_payloads(tx: Connection, category: str, record_ids: Sequence[str]) -> list[int]:
-    """Destroy the payloads in the buckets, salts and all; return their indexes in order."""
+    """Destroy the content in the buckets, salts and all; return the indexes."""
     rows = await tx.fetch(
-        """
-        DELETE FROM payload
-         USING bucket
-         WHERE payload.bucket = bucket.id AND category = $1 AND record_id = ANY($2)
+        f"DELETE FROM payload USING {_BUCKETS} RETURNING payload.index",  # noqa: S608
+        category,
+        record_ids,
+    )
+    return [row["index"] for row in rows]
+
+
+async def destroy_part(
+    tx: Connection, part: str, category: str, record_ids: Sequence[str]
+) -> list[int]:
+    """Destroy one part of the content in the buckets, its salt with it; return the indexes.
+
+    Its digest stays, so that the rest of the entry still opens to the leaf.
+    """
+    rows = await tx.fetch(
+        f"""
+        UPDATE payload
+           SET {part}_digest = sha256('part1\\000'::bytea || substr({part}, 1, 16)
+                               || '["{part}",' || substr({part}, 17) || ']'),
+               {part} = NULL,
+               {_FOLLOWS[part]}
+          FROM {_BUCKETS} AND {part} IS NOT NULL
      RETURNING payload.index
+        """,  # noqa: S608 - all of it is ours
+        category,
+        record_ids,
+    )
+    return [row["index"] for row in rows]
+
+
+_FOLLOWS: Final = {
+    "who": "actor = NULL",
+    "what": "target = NULL, outcome = NULL, channel = NULL",
+    "network": "channel = channel",
+}
+"""What goes with a part."""
+
+# By customer and time, for which there is an index; a day in any zone lies in these three.
+_BUCKETS: Final = """
+    bucket
+     WHERE bucket.category = $1
+       AND bucket.record_id = ANY($2)
+       AND payload.bucket = bucket.id
+       AND payload.customer_id = bucket.customer_id
+       AND (payload.at >= bucket.day - 1 OR bucket.day = '1970-01-01')
+       AND payload.at < bucket.day + 2
+"""
+
+
+async def forget_tenants(tx: Connection, category: str, record_ids: Sequence[str]) -> int:
+    """Destroy the keys of customers of whom no content is left; return how many."""
+    status = await tx.execute(
+        """
+        DELETE FROM tenant
+         WHERE customer_id IN
+               (SELECT customer_id FROM bucket WHERE category = $1 AND record_id = ANY($2))
+           AND NOT EXISTS
+               (SELECT FROM bucket
+                 WHERE bucket.customer_id = tenant.customer_id AND state <> 'purged')
         """,
         category,
         record_ids,
     )
-    return sorted(row["index"] for row in rows)
+    return int(status.split()[-1])
 
 
 async def add_checkpoint(
@@ -219,7 +344,7 @@ async def checkpoints(tx: Connection, below: int, limit: int) -> list[dict[str, 
     """Return checkpoints of fewer than *below* entries, newest first."""
     rows = await tx.fetch(
         """
-        SELECT size, note, signed_at
+        SELECT size, root, note, signed_at
           FROM checkpoint
          WHERE size < $1
       ORDER BY size DESC
@@ -232,75 +357,399 @@ async def checkpoints(tx: Connection, below: int, limit: int) -> list[dict[str, 
 
 
 async def leaves(tx: Connection, first: int, end: int) -> list[bytes]:
-    """Return the leaves from *first* up to *end*."""
+    """Return the leaves from *first* up to *end*, as far as they exist."""
+    bundles = await read_bundles(tx, first // WIDTH, -(-end // WIDTH))
+    joined = b"".join(bundles[number] for number in sorted(bundles))
+    skipped = first % WIDTH
+    return leaves_in(joined)[skipped : skipped + end - first]
+
+
+async def payload(tx: Connection, index: int) -> Payload | None:
+    """Return the content of an entry as far as it is neither purged nor quarantined."""
+    found = await payloads(tx, index, index + 1, readable=True)
+    return found[0] if found else None
+
+
+async def payloads(
+    tx: Connection, first: int, end: int, *, readable: bool = False
+) -> list[Payload]:
+    """Return what is left of the content of the entries from *first* up to *end*, in order."""
     rows = await tx.fetch(
-        "SELECT leaf FROM entry WHERE index >= $1 AND index < $2 ORDER BY index", first, end
-    )
-    return [row["leaf"] for row in rows]
-
-
-async def entry(tx: Connection, index: int) -> tuple[Entry, Payload | None] | None:
-    """Return an entry with its payload; without it where that is purged or quarantined."""
-    row = await tx.fetchrow("SELECT * FROM entry WHERE index = $1", index)
-    if row is None:
-        return None
-    held = await tx.fetchrow(
-        """
-        SELECT payload.*
+        f"""
+        SELECT {_SHOWN}
           FROM payload
-     LEFT JOIN bucket ON bucket.id = payload.bucket
-         WHERE payload.index = $1 AND bucket.state IS DISTINCT FROM 'quarantined'
-        """,
-        index,
+         WHERE index >= $1 AND index < $2 AND ({_READABLE} OR NOT $3)
+      ORDER BY index
+        """,  # noqa: S608 - all of it is ours
+        first,
+        end,
+        readable,
     )
-    return Entry(**row), Payload(**held) if held else None
+    return [_payload(row) for row in rows]
+
+
+def _payload(row: Any) -> Payload:
+    return Payload(
+        index=row["index"],
+        at=row["at"],
+        bucket=row["bucket"],
+        customer_id=row["customer_id"],
+        parts={name: row[name] for name in PARTS if row[name] is not None},
+        purged={n: row[f"{n}_digest"] for n in PARTS if row[f"{n}_digest"] is not None},
+    )
+
+
+async def counts(tx: Connection, sources: Sequence[str]) -> dict[str, Count]:
+    """Return the count of each of the producers that is known."""
+    rows = await tx.fetch(
+        """
+        SELECT source, low, high, missing, reused, implausible
+          FROM producer
+         WHERE source = ANY($1)
+        """,
+        sources,
+    )
+    return {
+        row["source"]: Count(
+            row["low"],
+            row["high"],
+            BitMap64.deserialize(row["missing"]),
+            row["reused"],
+            row["implausible"],
+        )
+        for row in rows
+    }
+
+
+async def write_counts(tx: Connection, counted: Mapping[str, Count], now: datetime) -> None:
+    """Store the counts of producers heard of *now*."""
+    await tx.executemany(
+        """
+        INSERT INTO producer (source, low, high, missing, reused, implausible, seen_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (source) DO UPDATE
+                SET low = EXCLUDED.low,
+                    high = EXCLUDED.high,
+                    missing = EXCLUDED.missing,
+                    reused = EXCLUDED.reused,
+                    implausible = EXCLUDED.implausible,
+                    seen_at = EXCLUDED.seen_at
+        """,
+        [
+            (source, c.low, c.high, c.missing.serialize(), c.reused, c.implausible, now)
+            for source, c in counted.items()
+        ],
+    )
+
+
+async def producers(tx: Connection) -> list[dict[str, Any]]:
+    """Return all producers that number their events, with what is missing of each."""
+    rows = await tx.fetch(
+        """
+        SELECT source, low, high, missing, reused, implausible, seen_at
+          FROM producer
+      ORDER BY source
+        """
+    )
+    return [{**row, "missing": BitMap64.deserialize(row["missing"])} for row in rows]
+
+
+async def still_missing(tx: Connection, since: datetime | None = None) -> dict[str, BitMap64]:
+    """Return by producer the numbers that are missing now and already were at *since*.
+
+    That is a minute ago, by default.
+    """
+    rows = await tx.fetch(
+        """
+        SELECT DISTINCT ON (source) source, producer.missing AS now, missing_then.missing AS before
+          FROM missing_then
+          JOIN producer USING (source)
+         WHERE at <= coalesce($1, now() - interval '1 minute')
+      ORDER BY source, at DESC
+        """,
+        since,
+    )
+    found = {
+        row["source"]: BitMap64.deserialize(row["now"]) & BitMap64.deserialize(row["before"])
+        for row in rows
+    }
+    return {source: missing for source, missing in found.items() if missing}
+
+
+async def remember_missing(tx: Connection, now: datetime, *, forget_before: datetime) -> None:
+    """Note what is missing *now*, to compare with later."""
+    await tx.execute("DELETE FROM missing_then WHERE at < $1", forget_before)
+    await tx.execute(
+        """
+        INSERT INTO missing_then (source, at, missing)
+             SELECT source, $1, missing
+               FROM producer
+              WHERE missing <> $2
+        ON CONFLICT DO NOTHING
+        """,
+        now,
+        BitMap64().serialize(),
+    )
+
+
+async def standing_alerts(tx: Connection, family: str) -> dict[str, str]:
+    """Return the summaries of the alerts that stand in a family, by fingerprint."""
+    rows = await tx.fetch(
+        "SELECT fingerprint, summary FROM standing_alert WHERE starts_with(fingerprint, $1)",
+        f"{family}/",
+    )
+    return {row["fingerprint"]: row["summary"] for row in rows}
+
+
+async def write_standing_alerts(tx: Connection, family: str, summaries: Mapping[str, str]) -> None:
+    """Note which alerts of a family stand now."""
+    await tx.execute("DELETE FROM standing_alert WHERE starts_with(fingerprint, $1)", f"{family}/")
+    await tx.executemany(
+        "INSERT INTO standing_alert (fingerprint, summary) VALUES ($1, $2)", list(summaries.items())
+    )
+
+
+async def raw_payloads(tx: Connection, first: int, end: int) -> list[Any]:
+    """Return what is left of the content from *first* up to *end*, in no order, for the verifier.
+
+    Each row: index, at, bucket, customer, actor, action, the three parts, the three digests,
+    target, outcome, channel.
+    """
+    return await tx.fetch(
+        """
+        SELECT index, at, bucket, customer_id, actor, action, who, what, network,
+               who_digest, what_digest, network_digest, target, outcome, channel
+          FROM payload
+         WHERE index >= $1 AND index < $2
+        """,
+        first,
+        end,
+    )
+
+
+async def receipts(tx: Connection, after: int = -1) -> list[tuple[int, bytes]]:
+    """Return index, and salt and body, of the purge receipts after index *after*, in order."""
+    rows = await tx.fetch(
+        """
+        SELECT index, what
+          FROM payload
+         WHERE action = $1 AND index > $2 AND what IS NOT NULL
+      ORDER BY index
+        """,
+        RECEIPT,
+        after,
+    )
+    return [(row["index"], row["what"]) for row in rows]
+
+
+async def exchange_keys(tx: Connection, keys: Sequence[str]) -> list[str]:
+    """Note that the log signs with *keys* from now on; return those it signed with before."""
+    before: list[str] = await tx.fetchval("SELECT keys FROM tree FOR UPDATE")
+    await tx.execute("UPDATE tree SET keys = $1", keys)
+    return before
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is searched for; None matches anything.
+
+    Attributes:
+        action: The beginning of the action.
+        start: The instant of the first that is wanted.
+        end: The instant before which the last that is wanted happened.
+    """
+
+    customer: str | None = None
+    actor: str | None = None
+    action: str | None = None
+    target: str | None = None
+    outcome: str | None = None
+    channel: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry that was searched for, as far as its content is not purged."""
+
+    index: int
+    at: datetime
+    bucket: int | None
+    customer_id: str | None
+    actor: str | None
+    action: str
+    target: str | None
+    outcome: str | None
+    channel: str | None
+    who: bytes | None
+    what: bytes | None
+    network: bytes | None
+
+
+_CONDITIONS: Final = {
+    "customer": "customer_id = {}",
+    "actor": "actor = {}",
+    "target": "target = {}",
+    "outcome": "outcome = {}",
+    "channel": "channel = {}",
+    "start": "at >= {}",
+    "end": "at < {}",
+}
+_LAST: Final = chr(0x10FFFF)  # no action begins with what its prefix and this make
+
+
+def _where(wanted: Wanted, before: tuple[datetime, int] | None) -> tuple[str, list[Any]]:
+    conditions: list[str] = [_READABLE]
+    values: list[Any] = []
+
+    def add(condition: str, *given: Any) -> None:
+        places = [f"${len(values) + n}" for n in range(1, len(given) + 1)]
+        conditions.append(condition.format(*places))
+        values.extend(given)
+
+    for name, condition in _CONDITIONS.items():
+        if (value := getattr(wanted, name)) is not None:
+            add(condition, value)
+    if wanted.action is not None:
+        add("action >= {} AND action < {}", wanted.action, wanted.action + _LAST)
+    if before is not None:
+        add("(at, index) < ({}, {})", *before)
+        add("at <= {}", before[0])  # by which whole months are passed over
+    return " AND ".join(conditions), values
 
 
 async def find(
-    tx: Connection, *, customer: str | None, event_id: str | None, below: int, limit: int
-) -> list[dict[str, Any]]:
-    """Return entries that match, newest first, by what is not personal in them."""
+    tx: Connection, wanted: Wanted, before: tuple[datetime, int] | None, limit: int
+) -> list[Found]:
+    """Return up to *limit* entries that match, newest first, from strictly *before* on."""
+    where, values = _where(wanted, before)
+    rows = await tx.fetch(
+        f"""
+        SELECT {", ".join(Found.__slots__)}
+          FROM payload
+         WHERE {where}
+      ORDER BY at DESC, index DESC
+         LIMIT {limit:d}
+        """,  # noqa: S608 - conditions and names of ours, values apart
+        *values,
+    )
+    return [Found(**row) for row in rows]
+
+
+async def count(tx: Connection, wanted: Wanted) -> int:
+    """Return how many entries match."""
+    where, values = _where(wanted, None)
+    number: int = await tx.fetchval(f"SELECT count(*) FROM payload WHERE {where}", *values)  # noqa: S608
+    return number
+
+
+async def cosigned(tx: Connection, size: int) -> str:
+    """Return the note of the checkpoint of *size* with the cosignatures on it."""
+    note: str = await tx.fetchval("SELECT note FROM checkpoint WHERE size = $1", size)
+    lines = await tx.fetch(
+        "SELECT line FROM cosignature WHERE size = $1 ORDER BY signed_at, witness", size
+    )
+    return note + "".join(row["line"] for row in lines)
+
+
+async def add_cosignature(
+    tx: Connection, size: int, witness: str, line: str, now: datetime
+) -> None:
+    """Keep the signature line of a witness on the checkpoint of *size*."""
+    await tx.execute(
+        """
+        INSERT INTO cosignature (size, witness, line, signed_at)
+             VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING
+        """,
+        size,
+        witness,
+        line,
+        now,
+    )
+
+
+async def last_cosigned(tx: Connection) -> dict[str, int]:
+    """Return by witness the size of the newest checkpoint that it signed."""
+    rows = await tx.fetch("SELECT witness, max(size) AS size FROM cosignature GROUP BY witness")
+    return {row["witness"]: row["size"] for row in rows}
+
+
+async def statements(tx: Connection, indexes: Sequence[int]) -> list[tuple[int, bytes]]:
+    """Return index and content, salt first, of public entries, in order."""
+    rows = await tx.fetch(
+        "SELECT index, what FROM payload WHERE index = ANY($1) ORDER BY index", indexes
+    )
+    return [(row["index"], row["what"]) for row in rows]
+
+
+async def leaves_at(tx: Connection, indexes: Sequence[int]) -> dict[int, bytes]:
+    """Return the leaves at *indexes*."""
     rows = await tx.fetch(
         """
-        SELECT payload.index, payload.customer_id, source, event_id, type, at
-          FROM payload
-     LEFT JOIN bucket ON bucket.id = payload.bucket
-         WHERE payload.index < $3
-           AND ($1::text IS NULL OR payload.customer_id = $1)
-           AND ($2::text IS NULL OR event_id = $2)
-           AND bucket.state IS DISTINCT FROM 'quarantined'
-      ORDER BY payload.index DESC
-         LIMIT $4
+        SELECT index, substring(leaves FROM (index % 256 * 64)::int + 1 FOR 64) AS leaf
+          FROM unnest($1::bigint[]) AS index
+          JOIN bundle ON number = index / 256
         """,
-        customer,
-        event_id,
-        below,
-        limit,
+        indexes,
     )
-    return [dict(row) for row in rows]
+    return {row["index"]: row["leaf"] for row in rows}
 
 
-async def walk(tx: Connection, step: int) -> AsyncIterator[list[tuple[Entry, Payload | None]]]:
-    """Yield the whole log in order, *step* entries at a time, with the payloads that are left."""
-    first = 0
-    while True:
-        rows = await tx.fetch(
-            """
-            SELECT entry.index AS at_index, leaf, who_digest, what_digest, payload.*
-              FROM entry
-         LEFT JOIN payload USING (index)
-             WHERE entry.index >= $1 AND entry.index < $2
-          ORDER BY entry.index
-            """,
-            first,
-            first + step,
-        )
-        if not rows:
-            return
-        yield [_joined(row) for row in rows]
-        first += step
+async def corrections_of(tx: Connection, index: int) -> list[int]:
+    """Return the indexes of the corrections to an entry."""
+    rows = await tx.fetch(
+        "SELECT index FROM payload WHERE target = $1 AND action = 'audit.correction.v1'",
+        f"entry/{index}",
+    )
+    return sorted(row["index"] for row in rows)
 
 
-def _joined(row: Any) -> tuple[Entry, Payload | None]:
-    held = Payload(**{name: row[name] for name in Payload.__slots__}) if row["source"] else None
-    return Entry(row["at_index"], row["leaf"], row["who_digest"], row["what_digest"]), held
+async def receipts_for(tx: Connection, index: int) -> list[int]:
+    """Return the indexes of the receipts for what was purged of an entry."""
+    return [
+        number
+        for number, what in await receipts(tx, after=index)
+        if index in Receipt.read(json.loads(what[SALT:])).indexes
+    ]
+
+
+async def untold_tenants(tx: Connection) -> list[tuple[str, bytes, int]]:
+    """Return customer, key and entries of tenants with more than they were told; note them told."""
+    rows = await tx.fetch(
+        """
+        UPDATE tenant SET told = entries
+         WHERE entries > told
+     RETURNING customer_id, key, entries
+        """
+    )
+    return [(row["customer_id"], row["key"], row["entries"]) for row in rows]
+
+
+async def tenant_key(tx: Connection, customer: str) -> bytes | None:
+    """Return the key by which *customer* recognises its entries."""
+    key: bytes | None = await tx.fetchval("SELECT key FROM tenant WHERE customer_id = $1", customer)
+    return key
+
+
+async def watch_position(tx: Connection) -> int:
+    """Return up to where the continuous verifier has come in its present round."""
+    position: int = await tx.fetchval("SELECT position FROM watch")
+    return position
+
+
+async def set_watch(tx: Connection, position: int, finished_at: datetime | None) -> None:
+    """Note where the continuous verifier goes on, and when it ended a round."""
+    await tx.execute(
+        "UPDATE watch SET position = $1, finished_at = coalesce($2, finished_at)",
+        position,
+        finished_at,
+    )
+
+
+async def checkpoints_between(tx: Connection, above: int, to: int) -> list[Any]:
+    """Return the checkpoints of more than *above* and at most *to* entries."""
+    return await tx.fetch(
+        "SELECT size, root, note FROM checkpoint WHERE size > $1 AND size <= $2", above, to
+    )

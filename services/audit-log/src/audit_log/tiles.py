@@ -1,8 +1,7 @@
-"""Paths and bodies of C2SP tlog-tiles, and offline proofs in C2SP tlog-proof@v1; pure."""
+"""Paths and bodies of C2SP tlog-tiles; pure."""
 
-import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,18 +46,31 @@ def parse_path(path: str) -> TilePath | None:
     return TilePath(level, number, width)
 
 
+def path_of(level: int | None, number: int, width: int) -> str:
+    """Return what comes after ``tile/`` in the URL of a tile; level None is a bundle of entries.
+
+    >>> path_of(0, 1234067, 8)
+    '0/x001/x234/067.p/8'
+    """
+    groups = [f"{number % 1000:03}"]
+    while number := number // 1000:
+        groups.insert(0, f"x{number % 1000:03}")
+    partial = f".p/{width}" if width < WIDTH else ""
+    return f"{'entries' if level is None else level}/{'/'.join(groups)}{partial}"
+
+
+def paths(size: int) -> Iterator[TilePath]:
+    """Yield every tile and bundle of a log of *size* entries, partial ones last of their level."""
+    for number in range(-(-size // WIDTH)):
+        yield TilePath(None, number, min(WIDTH, size - number * WIDTH))
+    level = 0
+    while size:
+        for number in range(-(-size // WIDTH)):
+            yield TilePath(level, number, min(WIDTH, size - number * WIDTH))
+        size //= WIDTH
+        level += 1
+
+
 def bundle(leaves: Sequence[bytes]) -> bytes:
     """Return an entry bundle: each leaf after its length in two bytes."""
     return b"".join(len(leaf).to_bytes(2, "big") + leaf for leaf in leaves)
-
-
-def tlog_proof(leaf: bytes, index: int, proof: Sequence[bytes], checkpoint: str) -> str:
-    """Return a ``.tlog-proof`` file that shows *leaf* to be in the log, offline."""
-    lines = [
-        "c2sp.org/tlog-proof@v1",
-        f"extra {base64.b64encode(leaf).decode()}",
-        f"index {index}",
-        *(base64.b64encode(h).decode() for h in proof),
-        "",
-    ]
-    return "\n".join(lines) + "\n" + checkpoint

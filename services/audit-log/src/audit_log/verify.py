@@ -1,115 +1,359 @@
-"""Walks the whole log and says whether it is intact.
+"""Walks the log in the database and says whether it is intact.
 
-Leaves must hash to the tree, the tree to the signed checkpoint, every checkpoint ever signed must
-be a beginning of the latest, every payload must match its commitment, and every payload that is
-missing must be covered by a purge receipt.
+Leaves must hash to the tiles, the tiles to every signed checkpoint, what is there of an entry's
+content must match its leaf and its columns, and what is gone must be covered by a purge receipt.
+Nothing that is stored is believed but the signatures.
 """
 
-import json
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
 
-from audit_log import merkle, store
-from audit_log.checkpoint import Verifier, open_checkpoint
-from audit_log.leaf import Kind, commitment, part_digest
+import msgspec
+from pyroaring import BitMap64
+
+from audit_log import merkle, sequence, store
+from audit_log.checkpoint import Checkpoint, Verifier, open_checkpoint
+from audit_log.leaf import PARTS, SALT, Kind, leaves_in, part_digest
+from audit_log.merkle import HASH, WIDTH, Tile
+from audit_log.receipt import Receipt
 from shared.errors import Rejected
-from shared.postgres import Pool
+from shared.postgres import Connection, Pool
 
-_STEP = 5000
+STEP: Final = 32 * WIDTH
+"""Entries read at a time."""
+
+_ACTIONS: Final = 1  # the retention class of category logs.action
+_NAMED: Final = 20  # problems of one kind that are named one by one
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What the walk found.
+    """What was found.
 
     Attributes:
-        size: Entries in the checkpoint that was verified.
-        present: Entries whose payload is there and matches.
-        purged: Entries whose payload is gone and accounted for.
-        problems: What is wrong, in words that name indexes; empty if the log is intact.
+        size: Entries in the newest checkpoint.
+        first: The first entry that was looked at.
+        end: The entry before which the looking ended.
+        present: Entries of which all content is there and matches.
+        purged: Entries of which content is gone and accounted for.
+        problems: What is wrong, in words that name indexes.
+        lost: By producer, the numbers of the events that never arrived.
     """
 
     size: int = 0
+    first: int = 0
+    end: int = 0
     present: int = 0
     purged: int = 0
     problems: list[str] = field(default_factory=list[str])
+    lost: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def intact(self) -> bool:
-        """True if nothing was changed."""
+        """True if nothing that was looked at had been changed."""
         return not self.problems
+
+    @property
+    def complete(self) -> bool:
+        """True if no producer misses an event."""
+        return not self.lost
 
 
 async def verify(
-    pool: Pool, verifier: Verifier, progress: Callable[[int, int], None] = lambda _done, _of: None
+    pool: Pool,
+    keys: Collection[Verifier],
+    *,
+    first: int = 0,
+    end: int | None = None,
+    since: Checkpoint | None = None,
+    progress: Progress = lambda _done, _of: None,
 ) -> Verdict:
-    """Verify the log in the database behind *pool*; *progress* is told how far it came."""
-    verdict = Verdict()
+    """Verify the entries from *first* up to *end* (all, by default) against the signed tree.
+
+    Args:
+        pool: Of the log's database.
+        keys: Those that checkpoints may be signed with.
+        first: Rounded down to the beginning of a tile.
+        end: No further than the newest checkpoint.
+        since: A checkpoint from elsewhere that the log must extend; what it covers is not read.
+        progress: Told how far it came.
+    """
     # One snapshot: the log grows while we read.
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
-        signed = await store.checkpoints(tx, below=2**62, limit=2**31)
-        roots: dict[int, bytes] = {}
-        for row in signed:
+        if since is not None:
+            first = since.size
+        walk = _Walk(tx, keys, Verdict(first=first // WIDTH * WIDTH))
+        await walk.run(end, since, progress)
+        lost = await store.still_missing(tx)
+        walk.verdict.lost = {source: sequence.named(numbers) for source, numbers in lost.items()}
+        return walk.verdict
+
+
+class _Walk:
+    def __init__(self, tx: Connection, keys: Collection[Verifier], verdict: Verdict) -> None:
+        self.tx = tx
+        self.keys = keys
+        self.verdict = verdict
+        self.gone = {part: BitMap64() for part in PARTS}  # parts that are not there
+        self.there = {part: BitMap64() for part in PARTS}
+        self.tiles: dict[Tile, bytes] = {}  # as computed, as far as still needed
+        self.roots: dict[int, bytes] = {}
+        self.more: dict[str, int] = {}
+
+    def problem(self, kind: str, text: str) -> None:
+        """Note a problem; of many of one kind only the first are named."""
+        self.more[kind] = self.more.get(kind, 0) + 1
+        if self.more[kind] <= _NAMED:
+            self.verdict.problems.append(text)
+
+    async def run(
+        self,
+        end: int | None,
+        since: Checkpoint | None,
+        progress: Progress,
+    ) -> None:
+        verdict = self.verdict
+        await self._read_newest()
+        verdict.end = min(verdict.size if end is None else end, verdict.size)
+        held = await store.tree_size(self.tx)
+        if held < verdict.size:
+            self.problem("tree", f"{verdict.size} entries were signed, {held} are there")
+        if since is not None:
+            await self._check_since(since)
+        self.tiles = await store.read_tiles(self.tx, merkle.edge(verdict.first))
+        position = verdict.first
+        while position < verdict.end:
+            if not await self._step(position):
+                return
+            position += STEP
+            progress(min(position, verdict.end) - verdict.first, verdict.end - verdict.first)
+        if verdict.end < verdict.size:
+            await self._check_upwards(range(verdict.first // WIDTH, -(-verdict.end // WIDTH)))
+        await self._check_purges()
+        for kind, count in self.more.items():
+            if count > _NAMED:
+                verdict.problems.append(f"and {count - _NAMED} more of this kind: {kind}")
+
+    async def _read_newest(self) -> None:
+        if (newest := await store.latest_checkpoint(self.tx)) is not None:
+            self._read_checkpoints(await store.checkpoints(self.tx, newest[0] + 1, 1))
+        self.verdict.size = max(self.roots, default=0)
+
+    def _read_checkpoints(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        for row in rows:
             try:
-                roots[row["size"]] = open_checkpoint(row["note"], verifier).root
+                opened = open_checkpoint(row["note"], *self.keys)
             except Rejected as error:
-                verdict.problems.append(f"checkpoint of size {row['size']}: {error}")
-        verdict.size = max(roots, default=0)
-        missing: set[int] = set()
-        tiles: dict[merkle.Tile, bytes] = {}
-        size = 0
-        async for rows in store.walk(tx, _STEP):
-            for entry, payload in rows:
-                if entry.index != size:
-                    verdict.problems.append(f"entry {size} is missing")
-                    return verdict
-                tiles |= merkle.grow(size, tiles, [merkle.leaf_hash(entry.leaf)])
-                size += 1
-                if size in roots:
-                    _check_root(verdict, size, tiles, roots[size])
-                _check_payload(verdict, entry, payload, missing)
-            stored = await store.read_tiles(tx, tiles)
+                self.problem("checkpoint", f"checkpoint of size {row['size']}: {error}")
+                continue
+            if (opened.size, opened.root) != (row["size"], row["root"]):
+                text = f"checkpoint of size {row['size']}: it is not what was signed"
+                self.problem("checkpoint", text)
+            else:
+                self.roots[row["size"]] = opened.root
+
+    async def _check_since(self, since: Checkpoint) -> None:
+        edges = await store.read_tiles(self.tx, merkle.edge(since.size))
+        if since.size > self.verdict.size or not _leads_to(since.size, edges, since.root):
+            text = f"the log does not extend the checkpoint of {since.size} entries"
+            self.problem("since", text)
+
+    async def _step(self, position: int) -> bool:
+        """Check the entries of one step; return False if the log breaks off."""
+        end = min(position + STEP, self.verdict.end)
+        newest = self.roots.get(self.verdict.size)
+        self.roots = {} if newest is None else {self.verdict.size: newest}
+        self._read_checkpoints(await store.checkpoints_between(self.tx, position, end))
+        numbers = range(position // WIDTH, -(-end // WIDTH))
+        bundles = await store.read_bundles(self.tx, numbers.start, numbers.stop)
+        leaves: list[bytes] = []
+        for number in numbers:
+            found = leaves_in(bundles.get(number, b""))[: min(WIDTH, end - number * WIDTH)]
+            await self._grow(number, found)
+            leaves += found
+            if len(found) < min(WIDTH, end - number * WIDTH):
+                text = f"entry {number * WIDTH + len(found)} is missing"
+                self.problem("missing", text)
+                return False
+        await self._compare_tiles()
+        self._check_content(position, leaves, await store.raw_payloads(self.tx, position, end))
+        return True
+
+    async def _grow(self, number: int, leaves: Sequence[bytes]) -> None:
+        first = number * WIDTH
+        hashes = [merkle.leaf_hash(leaf) for leaf in leaves]
+        try:
+            self.tiles |= merkle.grow(first, self.tiles, hashes)
+        except KeyError as error:  # the stored edge that a range begins with
+            self.problem("tile", f"tile {error.args[0]} is missing")
+            raise Rejected("the tree has a hole where the range begins", code="hole") from None
+        for size, root in self.roots.items():
+            within = first < size <= first + len(leaves)
+            if within and not _leads_to(size, self.tiles, root):
+                text = f"the first {size} entries do not hash to the signed root"
+                self.problem("root", text)
+
+    async def _compare_tiles(self) -> None:
+        stored = await store.read_tiles(self.tx, self.tiles)
+        for (level, number), hashes in self.tiles.items():
             # A tile on the edge goes on growing with what we have not read yet.
-            verdict.problems += [
-                f"tile {number} of level {level} differs"
-                for (level, number), hashes in tiles.items()
-                if not stored.get((level, number), b"").startswith(hashes)
-            ]
-            tiles = {t: tiles[t] for t in merkle.edge(size)}
-            progress(size, verdict.size)
-    if size < verdict.size:
-        verdict.problems.append(f"{verdict.size} entries were signed, {size} are there")
-    verdict.problems += [f"entry {index}: payload gone without a receipt" for index in missing]
-    return verdict
+            if not stored.get((level, number), b"").startswith(hashes):
+                self.problem("tile", f"tile {number} of level {level} differs")
+        full = HASH * WIDTH
+        self.tiles = {tile: row for tile, row in self.tiles.items() if len(row) < full}
+
+    async def _check_upwards(self, numbers: range) -> None:
+        """Check that full tiles of a range hash into the signed tree."""
+        size, level = self.verdict.size, 0
+        while numbers and (size := size // WIDTH):
+            wanted = [(level, n) for n in numbers if n < size]
+            above = [(level + 1, n // WIDTH) for n in numbers]
+            tiles = await store.read_tiles(self.tx, {*wanted, *above})
+            for tile in wanted:
+                row = tiles.get((level + 1, tile[1] // WIDTH), b"")
+                slot = tile[1] % WIDTH * HASH
+                if merkle.tile_hash(tiles.get(tile, b"")) != row[slot : slot + HASH]:
+                    self.problem("tile", f"tile {tile[1]} of level {level} is not under the root")
+            numbers = range(numbers.start // WIDTH, -(-numbers.stop // WIDTH))
+            level += 1
+        edges = await store.read_tiles(self.tx, merkle.edge(self.verdict.size))
+        if not _leads_to(self.verdict.size, edges, self.roots[self.verdict.size]):
+            self.problem("root", "the tiles do not hash to the signed root")
+
+    def _check_content(self, first: int, leaves: Sequence[bytes], rows: Sequence[Any]) -> None:
+        here: set[int] = set()
+        whole = 0
+        for row in rows:
+            index: int = row["index"]
+            if index in here:
+                self.problem("content", f"entry {index} has content twice")
+            here.add(index)
+            leaf: bytes = leaves[index - first]
+            digests, absent = _digests(row)
+            if absent:
+                for part in absent:
+                    self.gone[part].add(index)
+            else:
+                whole += 1
+            if hashlib.sha256(b"evt1\x00" + digests).digest() != leaf[32:]:
+                self.problem("content", f"entry {index}: its content does not match the leaf")
+            elif wrong := _misfiled(leaf, row):
+                self.problem("columns", f"entry {index} is filed under another {wrong}")
+        self.verdict.present += whole
+        away = BitMap64(range(first, first + len(leaves))) - BitMap64(here)
+        for part in PARTS:
+            self.gone[part] |= away
+
+    async def _check_purges(self) -> None:
+        """Check that what is gone is covered by receipts, and what they cover is gone."""
+        first, end = self.verdict.first, self.verdict.end
+        looked_at = BitMap64()
+        looked_at.add_range(first, end)
+        covered = {part: BitMap64() for part in PARTS}
+        for index, receipt in await self._receipts():
+            for part in receipt.parts:
+                covered[part] |= receipt.indexes
+            if receipt.indexes and receipt.indexes.max() >= index:
+                self.problem("receipt", f"receipt {index} names entries that come after it")
+        touched = BitMap64()
+        for part in PARTS:
+            touched |= self.gone[part]
+            for index in self.gone[part] - covered[part]:
+                self.problem("gone", f"entry {index}: part {part} is gone without a receipt")
+        for index in (covered["what"] & looked_at) - self.gone["what"]:
+            self.problem("kept", f"entry {index}: a receipt says that it was purged; it is there")
+        self.verdict.purged = len(touched & (covered["who"] | covered["what"]))
+
+    async def _receipts(self) -> list[tuple[int, Receipt]]:
+        """Return all receipts that are what was logged, with their indexes."""
+        found: list[tuple[int, Receipt]] = []
+        for index, what in await store.receipts(self.tx):
+            leaf = await store.leaves(self.tx, index, index + 1)
+            digests = b"what\x00" + part_digest("what", what)
+            committed = hashlib.sha256(b"evt1\x00" + digests).digest()
+            if not leaf or leaf[0][3] != Kind.PURGE_RECEIPT or leaf[0][32:] != committed:
+                self.problem("receipt", f"receipt {index}: it is not what was logged")
+                continue
+            try:
+                found.append((index, Receipt.read(msgspec.json.decode(what[SALT:]))))
+            except Rejected as error:
+                self.problem("receipt", f"receipt {index}: {error}")
+        return found
 
 
-def _check_root(
-    verdict: Verdict, size: int, tiles: dict[merkle.Tile, bytes], signed: bytes
-) -> None:
-    if merkle.root(size, tiles) != signed:
-        verdict.problems.append(f"the first {size} entries do not hash to the signed root")
+def _leads_to(size: int, tiles: Mapping[Tile, bytes], root: bytes) -> bool:
+    try:
+        return merkle.root(size, tiles) == root
+    except (KeyError, IndexError):
+        return False
 
 
-def _check_payload(
-    verdict: Verdict, entry: store.Entry, payload: store.Payload | None, missing: set[int]
-) -> None:
-    digests = {"what": entry.what_digest}
-    if entry.who_digest is not None:
-        digests["who"] = entry.who_digest
-    if commitment(digests) != entry.leaf[32:]:
-        verdict.problems.append(f"entry {entry.index}: digests do not match the leaf")
-    if payload is None:
-        missing.add(entry.index)
-        return
-    parts = {"what": (payload.what_salt, payload.what), "who": (payload.who_salt, payload.who)}
-    for name, expected in digests.items():
-        salt, value = parts[name]
-        if salt is None or value is None or part_digest(name, salt, value) != expected:
-            verdict.problems.append(f"entry {entry.index}: part {name} was changed")
-    verdict.present += 1
-    if entry.leaf[3] == Kind.PURGE_RECEIPT and payload.what is not None:
-        # A receipt comes after what it covers.
-        for first, last in json.loads(payload.what)["indexes"]:
-            covered = {i for i in missing if first <= i <= last}
-            verdict.purged += len(covered)
-            missing -= covered
+_SORTED: Final = [(name, name.encode() + b"\x00", f"{name}_digest") for name in sorted(PARTS)]
+
+
+def _digests(row: Any) -> tuple[bytes, list[str]]:
+    """Return what the commitment is made of, and which parts were purged."""
+    listed: list[bytes] = []
+    absent: list[str] = []
+    for name, opening, kept in _SORTED:
+        if (part := row[name]) is not None:
+            listed += (opening, part_digest(name, part))
+        elif (digest := row[kept]) is not None:
+            listed += (opening, digest)
+            absent.append(name)
+    return b"".join(listed), absent
+
+
+class _Id(msgspec.Struct):
+    id: str | None = None
+
+
+class _Origin(msgspec.Struct):
+    channel: str
+
+
+class _Data(msgspec.Struct):
+    action: str
+    outcome: str
+    customer_id: str
+    target: _Id
+    origin: _Origin
+
+
+class _Action(msgspec.Struct):
+    time: str
+    data: _Data
+
+
+class _Who(msgspec.Struct):
+    actor: _Id
+
+
+_read_action = msgspec.json.Decoder(_Action)
+_read_who = msgspec.json.Decoder(_Who)
+
+
+def _misfiled(leaf: bytes, row: Any) -> str | None:
+    """Return which column of an entry is not what its content says; None if all are."""
+    if (leaf[4:6] != b"\x00\x00") != (row["bucket"] is not None):
+        return "retention class"
+    if leaf[3] != Kind.EVENT or leaf[5] != _ACTIONS or row["what"] is None:
+        return None
+    content = _read_action.decode(row["what"][SALT:])
+    data = content.data
+    who = row["who"]
+    filed = (
+        ("customer", row["customer_id"], data.customer_id),
+        ("action", row["action"], data.action),
+        ("target", row["target"], data.target.id),
+        ("outcome", row["outcome"], data.outcome),
+        ("channel", row["channel"], data.origin.channel),
+        ("time", row["at"], datetime.fromisoformat(content.time)),
+        ("account", row["actor"], None if who is None else _read_who.decode(who[SALT:]).actor.id),
+    )
+    return next((name for name, column, said in filed if column != said), None)

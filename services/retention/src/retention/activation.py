@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from retention import store
 from retention.policy import Policy
 from retention.registry import Registry
+from retention.rule import Period
 from shared.clock import Clock
 from shared.events.gallra import PolicyActivated
 from shared.outbox import Outbox
@@ -43,13 +44,30 @@ class Activation:
                         f" content; give the change version {version + 1}"
                     )
                 await store.put_policy(tx, category, policy.version, sha256, now)
-                activated = PolicyActivated(
-                    category=category, version=policy.version, sha256=sha256.hex()
-                )
+                activated = _activated(policy, sha256)
                 await self.outbox.announce(tx, now, [activated])
                 if version:
                     records = await store.records_of(tx, categories=[category])
                     await self.registry.refresh(tx, records)
+
+
+def _activated(policy: Policy, sha256: bytes) -> PolicyActivated:
+    period = policy.rule if isinstance(policy.rule, Period) else None
+    clock = policy.clock
+    return PolicyActivated(
+        category=policy.category,
+        version=policy.version,
+        sha256=sha256.hex(),
+        log_class=policy.log_class,
+        keep_months=period and period.months,
+        keep_days=period and period.days,
+        grace_days=policy.grace_days,
+        # Only then the day of an entry alone tells when it must be gone.
+        fixed=period is not None
+        and period.end_of is None
+        and clock is not None
+        and not clock.while_service,
+    )
 
 
 def _digest(policy: Policy) -> bytes:

@@ -20,6 +20,10 @@ from shared.events.gallra import ReportIssued
 from shared.ids import new_id
 from shared.postgres import Pool, transaction
 
+_NOT_FOUND: Final = 404
+SOURCE: Final = "//gallra/retention"
+"""The ``ce_source`` of this service's events."""
+
 _log = logs.get(__name__)
 
 
@@ -84,9 +88,12 @@ async def _entries(audit_log_url: str, events: Collection[str]) -> dict[str, int
     async with httpx.AsyncClient(base_url=audit_log_url, timeout=5) as client:
 
         async def find(event_id: str) -> tuple[str, int] | None:
-            answer = await client.get("/api/v1/entries", params={"event_id": event_id})
-            found: list[dict[str, Any]] = answer.raise_for_status().json()["entries"]
-            return (event_id, found[0]["index"]) if found else None
+            params = {"source": SOURCE, "event_id": event_id}
+            answer = await client.get("/api/v1/events", params=params)
+            if answer.status_code == _NOT_FOUND:
+                return None
+            index: int = answer.raise_for_status().json()["index"]
+            return event_id, index
 
         try:
             found = await asyncio.gather(*(find(event_id) for event_id in events))

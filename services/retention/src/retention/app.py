@@ -2,7 +2,7 @@
 
 from retention import policy
 from retention.activation import Activation
-from retention.api import ROUTES
+from retention.api import ROUTES, SOURCE
 from retention.handlers import CONSUMES, Handlers
 from retention.purge import PurgeLoop
 from retention.registry import Registry
@@ -18,7 +18,7 @@ from shared.settings import SettingsError
 def build(settings: Settings) -> Service:
     """Assemble the service; nothing connects before it runs."""
     clock = SystemClock()
-    outbox = Outbox("//gallra/retention")
+    outbox = Outbox(SOURCE)
     try:
         policies = policy.load(settings.policies)
     except DocumentError as error:

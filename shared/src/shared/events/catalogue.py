@@ -27,6 +27,7 @@ class Topic:
     key: str
     readers: tuple[str, ...] = ()
     retention_ms: int = 7 * _DAY_MS
+    partitions: int = 3
 
     @property
     def dead_letters(self) -> str:
@@ -46,7 +47,7 @@ class EventType:
 
 _HOLDERS: Final = ("audit-log", "notifier")
 
-ACTIONS = Topic("platform.actions.v1", "customer id", ("audit-log",))
+ACTIONS = Topic("platform.actions.v1", "customer id", ("audit-log",), partitions=12)
 RECORDS = Topic("platform.records.v1", "holder/category/record id", ("retention",))
 SERVICES = Topic("platform.services.v1", "customer id", ("retention", "notifier"))
 CONTACTS = Topic("platform.contacts.v1", "customer id", ("notifier",))

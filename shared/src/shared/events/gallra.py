@@ -8,11 +8,21 @@ from shared.events.model import Data, Day, Instant, Name, Sha256, Text
 
 
 class PolicyActivated(Data):
-    """A version of a retention policy is in force from now on."""
+    """A version of a retention policy is in force from now on.
+
+    What follows the digest lets anyone check the purge receipts of the master log: entries of
+    ``log_class`` are kept for the period after their day at least, and, if that is ``fixed``, no
+    longer than ``grace_days`` after it.
+    """
 
     category: Name
     version: int
     sha256: Sha256
+    log_class: int | None = None
+    keep_months: int | None = None
+    keep_days: int | None = None
+    grace_days: int | None = None
+    fixed: bool = False
 
 
 class HoldPlaced(Data):

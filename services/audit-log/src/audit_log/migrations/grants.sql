@@ -2,7 +2,11 @@
 GRANT SELECT, INSERT, DELETE ON inbox, outbox TO gallra_audit_log;
 GRANT SELECT, INSERT, UPDATE ON purge_chunk_seen TO gallra_audit_log;
 GRANT SELECT ON schema_migration TO gallra_audit_log;
-GRANT SELECT, INSERT ON entry, checkpoint TO gallra_audit_log;
-GRANT SELECT, UPDATE ON tree TO gallra_audit_log;
-GRANT SELECT, INSERT, UPDATE ON tile, tenant, bucket TO gallra_audit_log;
+GRANT SELECT, INSERT ON seen, checkpoint, cosignature TO gallra_audit_log;
+GRANT SELECT, UPDATE ON tree, watch TO gallra_audit_log;
+GRANT SELECT, INSERT, UPDATE ON tile, bundle, bucket, producer TO gallra_audit_log;
+GRANT SELECT, INSERT, UPDATE, DELETE ON tenant, missing_then, standing_alert TO gallra_audit_log;
 GRANT SELECT, INSERT, DELETE ON payload TO gallra_audit_log;
+GRANT UPDATE (actor, target, outcome, channel, who, what, network,
+              who_digest, what_digest, network_digest) ON payload TO gallra_audit_log;
+GRANT EXECUTE ON FUNCTION open_month TO gallra_audit_log;

@@ -1,0 +1,203 @@
+"""What the benchmarks stand on: a broker and a database that wait for the disk, events, processes."""
+
+import asyncio
+import base64
+import json
+import os
+import random
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+from confluent_kafka import Producer
+from uuid_utils import uuid7
+
+from gallra.stack.infrastructure import Infrastructure, Ports, infrastructure, make_ready
+from gallra.stack.postgres import role_of, secret
+from shared import topics
+
+ACTIONS = "platform.actions.v1"
+VERBS = ("create", "read", "update", "delete")
+
+
+@contextmanager
+def rig(folder: Path) -> Iterator[Infrastructure]:
+    """Run what the audit-log needs; fsync and synchronous_commit are on."""
+    with infrastructure(folder, Ports.from_base(0)) as infra:
+        make_ready(infra, lambda _: None)
+        asyncio.run(_tune(infra))
+        yield infra
+
+
+async def _tune(infra: Infrastructure) -> None:
+    """Let the write-ahead log grow as it would on a server of its own: same for all measured."""
+    connection = await asyncpg.connect(infra.admin)
+    await connection.execute("ALTER SYSTEM SET max_wal_size = '16GB'")
+    await connection.execute("ALTER SYSTEM SET checkpoint_timeout = '15min'")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One log of its own: its database and its topics."""
+
+    infra: Infrastructure
+    name: str
+    prefix: str
+
+    @property
+    def owner(self) -> str:
+        return f"{self.infra.admin.rpartition('/')[0]}/{self.name}"
+
+    @property
+    def service(self) -> str:
+        role = role_of("audit_log")
+        place = self.owner.partition("@")[2]
+        return f"postgresql://{role}:{secret(self.infra.folder, role)}@{place}"
+
+    async def ask(self, question: str, *values: Any) -> Any:
+        connection = await asyncpg.connect(self.owner)
+        try:
+            return await connection.fetchval(question, *values)
+        finally:
+            await connection.close()
+
+
+async def new_log(infra: Infrastructure) -> Log:
+    """Return a log with nothing in it."""
+    name = f"bench_{uuid4().hex[:8]}"
+    connection = await asyncpg.connect(infra.admin)
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE audit_log")
+    await connection.close()
+    await topics.apply(infra.kafka, f"{name}.")
+    return Log(infra, name, f"{name}.")
+
+
+Made = tuple[bytes, list[tuple[str, bytes]], bytes]
+
+
+def events(count: int, *, customers: int = 500) -> Iterator[Made]:
+    """Yield key, headers and body of actions of about 500 bytes, over the last ten days."""
+    chance = random.Random(4711)
+    began = datetime.now(UTC) - timedelta(days=10)
+    for number in range(count):
+        customer = f"c-{chance.randrange(customers)}"
+        at = began + timedelta(days=10) * number / count
+        body = {
+            "v": 1,
+            "action": f"compute.server.{VERBS[number % 4]}",
+            "phase": "result",
+            "outcome": "success" if number % 20 else "denied",
+            "actor": {"type": "user", "id": f"u-{chance.randrange(20_000)}", "name": "Kim Lind"},
+            "origin": {
+                "channel": "portal",
+                "ip": f"192.0.2.{number % 256}",
+                "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+            },
+            "target": {"type": "compute.server", "id": f"srv-{chance.randrange(200_000)}"},
+            "customer_id": customer,
+            "request": {"id": f"req-{number:012}", "path": f"/v2.1/servers/{number:032x}"},
+            "changes": [{"field": "status", "old": "ACTIVE", "new": "SHUTOFF"}],
+        }
+        headers = {
+            "ce_specversion": "1.0",
+            "ce_id": str(uuid7()),
+            "ce_source": "//portal/sto2",
+            "ce_type": "platform.action.performed.v1",
+            "ce_time": at.isoformat().replace("+00:00", "Z"),
+            "ce_sequence": str(number + 1),
+            "content-type": "application/json",
+        }
+        yield (
+            customer.encode(),
+            [(n, v.encode()) for n, v in headers.items()],
+            json.dumps(body).encode(),
+        )
+
+
+def publish(log: Log, made: Sequence[Made]) -> None:
+    """Put events on the log's topic."""
+    producer = Producer(
+        {
+            "bootstrap.servers": log.infra.kafka,
+            "linger.ms": 50,
+            "queue.buffering.max.messages": 10**6,
+        }
+    )
+    for number, (key, headers, body) in enumerate(made):
+        producer.produce(log.prefix + ACTIONS, body, key, headers=headers)
+        if number % 1000 == 0:
+            producer.poll(0)
+    producer.flush(120)
+
+
+@contextmanager
+def held(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Stop *processes* for a few seconds, so that what they will do can be laid out first."""
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    yield
+    for process in processes:
+        process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def audit_log(
+    log: Log, processes: int = 1, **settings: str
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Run the audit-log as its users do, in *processes* processes; all are ready."""
+    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    with ExitStack() as stack:
+        running: list[subprocess.Popen[bytes]] = []
+        ports: list[int] = []
+        for _ in range(processes):
+            ports.append(_free_port())
+            environment = {
+                **os.environ,
+                "GALLRA_DATABASE": log.service,
+                "GALLRA_KAFKA": log.infra.kafka,
+                "GALLRA_TOPIC_PREFIX": log.prefix,
+                "GALLRA_LOG_ORIGIN": "bench.example/log",
+                "GALLRA_LOG_KEY": key,
+                "GALLRA_HTTP_PORT": str(ports[-1]),
+                "GALLRA_LOG_LEVEL": "WARNING",
+                **settings,
+            }
+            process = subprocess.Popen([sys.executable, "-m", "audit_log"], env=environment)
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+            running.append(process)
+        for port in ports:
+            _wait(port)
+        yield running
+
+
+def _free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+        return port
+
+
+def _wait(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/readyz").is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise TimeoutError("the audit-log did not start")

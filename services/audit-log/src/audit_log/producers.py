@@ -1,0 +1,82 @@
+"""Accounts for every number that producers gave to their events, and names those that are lost."""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from audit_log import sequence, store
+from audit_log.alerts import Alerts, Finding
+from shared.clock import Clock
+from shared.cloudevents import Event
+from shared.postgres import Connection, Pool, sole, transaction
+
+PATIENCE: Final = timedelta(minutes=1)
+"""How long a number may be late before it is called lost."""
+
+
+async def count(tx: Connection, events: Sequence[Event], now: datetime) -> None:
+    """Note the numbers of *events*; whoever else counts waits for *tx*, as it holds the tree."""
+    await _advance(tx, [(e.source, e.sequence) for e in events if e.sequence is not None], now)
+
+
+async def _advance(tx: Connection, numbered: Sequence[tuple[str, int]], now: datetime) -> None:
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for source, number in numbered:
+        numbers[source].append(number)
+    if not numbers:
+        return
+    before = await store.counts(tx, list(numbers))
+    after = {s: sequence.advance(before.get(s), given) for s, given in numbers.items()}
+    await store.write_counts(tx, after, now)
+
+
+@dataclass(frozen=True, slots=True)
+class LossWatch:
+    """Raises an alert for numbers that are missing too long, and resolves it when they come."""
+
+    alerts: Alerts
+    clock: Clock
+
+    async def look(self, pool: Pool) -> None:
+        """Compare what is missing with what was missing a minute ago."""
+        async with transaction(pool) as tx:
+            if not await sole(tx, "loss-watch"):
+                return
+            now = self.clock.now()
+            lost = await store.still_missing(tx, now - PATIENCE)
+            findings = [_lost(source, named) for source, named in lost.items()]
+            findings += [_broken(row) for row in await store.producers(tx) if row["implausible"]]
+            await self.alerts.stand(tx, "sequence", findings)
+            await store.remember_missing(tx, now, forget_before=now - 2 * PATIENCE)
+
+
+def _lost(source: str, numbers: Any) -> Finding:
+    summary = f"{len(numbers)} event(s) of {source} never arrived: {sequence.named(numbers)}"
+    return Finding(f"sequence/lost/{source}", "critical", summary, "events-lost", source)
+
+
+def _broken(row: dict[str, Any]) -> Finding:
+    summary = f"{row['implausible']} event(s) of {row['source']} bear numbers out of all order"
+    return Finding(
+        f"sequence/broken/{row['source']}", "warning", summary, "events-lost", row["source"]
+    )
+
+
+def count_dead_letters(clock: Clock) -> Callable[[Connection, Sequence[Any]], Awaitable[None]]:
+    """Return what counts the numbers of events that were set aside: those did arrive."""
+
+    async def note(tx: Connection, records: Sequence[Any]) -> None:
+        numbered: list[tuple[str, int]] = []
+        for record in records:
+            headers = dict(reversed(record.headers))
+            source, number = headers.get("ce_source", b""), headers.get("ce_sequence", b"")
+            with suppress(ValueError):  # of what cannot be read there is nothing to count
+                numbered.append((source.decode(), int(number)))
+        if numbered:
+            await store.lock_tree(tx)
+            await _advance(tx, numbered, clock.now())
+
+    return note

@@ -1,0 +1,60 @@
+"""Finds entries for people, newest first."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Self
+
+from audit_log import store
+from shared.errors import Rejected
+from shared.postgres import Connection
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page of results ended: keyset pagination goes on strictly before it."""
+
+    at: datetime
+    index: int
+
+    @classmethod
+    def parse(cls, cursor: str) -> Self:
+        """Return the position that *cursor* stands for.
+
+        Raises:
+            Rejected: it is not one that was given out.
+        """
+        micros, _, index = cursor.partition("-")
+        try:
+            return cls(_EPOCH + timedelta(microseconds=int(micros)), int(index))
+        except (ValueError, OverflowError):
+            raise Rejected("not a cursor of ours", code="bad-cursor") from None
+
+    def __str__(self) -> str:
+        return f"{(self.at - _EPOCH) // timedelta(microseconds=1)}-{self.index}"
+
+
+async def page(
+    tx: Connection, wanted: store.Wanted, cursor: str | None, limit: int
+) -> tuple[list[store.Found], str | None]:
+    """Return up to *limit* entries and the cursor of the next page, None after the last."""
+    after = Position.parse(cursor) if cursor else None
+    before = (after.at, after.index) if after else None
+    found = await store.find(tx, wanted, before, limit + 1)
+    if len(found) <= limit:
+        return found, None
+    last = found[limit - 1]
+    return found[:limit], str(Position(last.at, last.index))
+
+
+async def everything(tx: Connection, wanted: store.Wanted, step: int) -> AsyncIterator[list[Any]]:
+    """Yield all entries that match, *step* at a time."""
+    cursor: str | None = None
+    while True:
+        found, cursor = await page(tx, wanted, cursor, step)
+        if found:
+            yield found
+        if cursor is None:
+            return

@@ -1,0 +1,42 @@
+"""Reads the log again and again at a bounded rate, and raises an alert if anything differs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from audit_log import store
+from audit_log.alerts import Alerts, Finding
+from audit_log.checkpoint import Verifier
+from audit_log.verify import STEP, verify
+from shared.clock import Clock
+from shared.postgres import Pool, sole, transaction
+
+EVERY: Final = timedelta(seconds=5)
+"""Between two steps, of :data:`audit_log.verify.STEP` entries each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The continuous verifier: round after round through the whole log."""
+
+    verifiers: Sequence[Verifier]
+    alerts: Alerts
+    clock: Clock
+
+    async def step(self, pool: Pool) -> None:
+        """Verify the next entries."""
+        async with pool.acquire() as tx:
+            position = await store.watch_position(tx)
+        verdict = await verify(pool, self.verifiers, first=position, end=position + STEP)
+        async with transaction(pool) as tx:
+            if not await sole(tx, "watch"):
+                return
+            if verdict.problems:
+                summary = f"the log is not intact: {'; '.join(verdict.problems)}"
+                found = Finding(f"watch/{position}", "critical", summary, "log-not-intact")
+                await self.alerts.stand(tx, f"watch/{position}", [found])
+            at_end = verdict.end >= verdict.size
+            await store.set_watch(
+                tx, 0 if at_end else verdict.end, self.clock.now() if at_end else None
+            )

@@ -1,26 +1,18 @@
 """How fast the master log takes events, beside a raw COPY of the same rows in the same run.
 
-python bench/audit_log.py [--events N]
+python -m bench.audit_log [--events N]
 """
 
 import argparse
 import asyncio
-import statistics
-import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import asyncpg
-
-# This file bears the name of the package it measures, so its folder must not come first.
-sys.path[0] = str(Path(__file__).parents[1])
-
 from bench.rig import Log, audit_log, events, held, new_log, publish, rig
 
 from audit_log.store import PAYLOAD
-from shared.cloudevents import decode
 
 BATCH = 2000
 

@@ -1,4 +1,4 @@
-"""What the benchmarks stand on: a broker and a database that wait for the disk, events, processes."""
+"""What the benchmarks stand on: servers that wait for the disk, events, processes."""
 
 import asyncio
 import base64

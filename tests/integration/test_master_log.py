@@ -5,6 +5,7 @@ import base64
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from audit_log import merkle, store
 from audit_log.appender import Appender
 from audit_log.checkpoint import Signer, open_checkpoint
 from audit_log.handlers import Handlers
-from audit_log.leaf import Kind
+from audit_log.leaf import Kind, commitment
 from audit_log.purge import LogHolder
 from audit_log.sequencer import Sequencer
 from audit_log.verify import Verdict, verify
@@ -26,6 +27,7 @@ from shared.events import Data
 from shared.events.gallra import PurgeCancel, PurgeCommand, PurgeCommit, PurgePrepare
 from shared.events.platform import ActionPerformed, Actor, Origin, Target
 from shared.holder import PurgeDesk, command_hash
+from shared.inbox import Sight
 from shared.outbox import Outbox
 from shared.postgres import Pool, open_pool, transaction
 
@@ -79,17 +81,17 @@ class Log:
         checkpoint = open_checkpoint(note, self.signer.verifier)
         merkle.verify_inclusion(leaf_hash, index, checkpoint.size, path, checkpoint.root)
 
-    async def purge(self, *kinds: type[PurgeCommand]) -> str:
+    async def purge(self, *kinds: type[PurgeCommand], action: str = "erase") -> str:
         """Send commands about the oldest bucket; return its record id."""
         record: str = await self.pool.fetchval(
             "SELECT record_id FROM bucket WHERE state <> 'purged' ORDER BY id LIMIT 1"
         )
         fields: dict[str, Any] = {
             "job_id": "j",
-            "chunk_id": f"ch-{record}",
+            "chunk_id": f"ch-{record}-{action}",
             "holder": "audit-log",
             "category": "logs.action",
-            "action": "erase",
+            "action": action,
             "refs": [record],
             "reason": "deadline",
             "policy_version": 1,
@@ -175,6 +177,100 @@ async def test_the_purged_entry_stays_proven_and_the_rest_opens(log: Log) -> Non
 async def _leaves(log: Log) -> list[bytes]:
     async with log.pool.acquire() as tx:
         return await store.leaves(tx, 0, 1000)
+
+
+async def test_a_part_is_purged_and_the_rest_still_opens(log: Log) -> None:
+    await log.take(*(action(n) for n in range(5)))
+    await log.sign()
+    before = [await log.proof(index) for index in range(5)]
+    await log.purge(PurgePrepare, PurgeCommit, action="anonymise")
+    await log.sign()
+    for index, proof in enumerate(before):
+        log.check(index, proof)
+    async with log.pool.acquire() as tx:
+        for index in range(5):
+            left = await store.payload(tx, index)
+            assert left is not None
+            assert set(left.parts) == {"what"}
+            assert set(left.purged) == {"who", "network"}
+            [leaf] = await store.leaves(tx, index, index + 1)
+            assert commitment(left.digests()) == leaf[32:]
+        found = await store.find(tx, store.Wanted(actor="user-1"), None, 9)
+        assert found == [], "who it was can no longer be searched for"
+    verdict = await log.verdict()
+    assert (verdict.purged, verdict.problems) == (5, [])
+    await log.purge(PurgePrepare, PurgeCommit)
+    await log.sign()
+    assert (await log.verdict()).problems == []
+
+
+async def test_the_key_of_a_tenant_dies_with_its_last_entry(log: Log) -> None:
+    await log.take(action(1, "c-1"), action(2, "c-2"))
+    record = await log.purge(PurgePrepare, PurgeCommit)
+    left = await log.pool.fetch("SELECT customer_id FROM tenant")
+    gone = await log.pool.fetchval("SELECT customer_id FROM bucket WHERE record_id = $1", record)
+    assert {gone, *(row["customer_id"] for row in left)} == {"c-1", "c-2"}
+    assert len(left) == 1
+    assert [leaf[3] for leaf in await _leaves(log)][2:] == [Kind.PURGE_RECEIPT, Kind.KEY_EVENT]
+
+
+async def test_an_event_stays_known_after_its_content_is_purged(log: Log) -> None:
+    once = event(action(1), NOW)
+    for _ in range(2):
+        once.prepared = log.handlers.prepare(replace(once))
+        async with transaction(log.pool) as tx:
+            [sight] = await log.handlers.sight(tx, [once], careful=True)
+            if sight is Sight.FIRST:
+                await log.handlers.handle(tx, [once])
+        await log.purge(PurgePrepare, PurgeCommit) if sight is Sight.FIRST else None
+    assert sight is Sight.DUPLICATE
+
+
+async def test_a_range_and_what_came_since_a_checkpoint_are_verified_alone(
+    log: Log, audit_db: Database
+) -> None:
+    await log.take(*(action(n) for n in range(600)))
+    await log.sign()
+    async with log.pool.acquire() as tx:
+        kept = await store.latest_checkpoint(tx)
+    assert kept is not None
+    since = open_checkpoint(kept[1], log.signer.verifier)
+    await log.take(*(action(n) for n in range(600, 1000)))
+    await log.sign()
+    keys = [log.signer.verifier]
+    fresh = await verify(log.pool, keys, since=since)
+    assert (fresh.first, fresh.end, fresh.problems) == (512, 1000, [])
+    part = await verify(log.pool, keys, first=300, end=520)
+    assert (part.first, part.end, part.present, part.problems) == (256, 520, 264, [])
+    connection = await asyncpg.connect(audit_db.owner)
+    await connection.execute("DELETE FROM payload WHERE index = 700")
+    await connection.close()
+    assert (await verify(log.pool, keys, first=300, end=520)).intact
+    assert not (await verify(log.pool, keys, since=since)).intact
+    forged = replace(since, root=bytes(32))
+    wrong = await verify(log.pool, keys, since=forged)
+    assert "the log does not extend the checkpoint of 600 entries" in wrong.problems
+
+
+async def test_an_appender_that_was_stopped_cannot_write_any_more(log: Log) -> None:
+    """A zombie: it took the turn, was stopped, and wakes up after the server gave it up."""
+    sealed = [log.handlers.prepare(event(action(n), NOW)) for n in range(2)]
+    zombie = await log.pool.acquire()
+    turn = zombie.transaction()
+    await turn.start()
+    await store.lock_tree(zombie)
+    async with log.pool.acquire() as other:
+        await other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND state = 'idle in transaction'"
+        )
+    await log.take(action(7))
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)):
+        await log.handlers.appender.append(zombie, [s for s in sealed if s is not None])
+    await log.pool.release(zombie)
+    await log.sign()
+    verdict = await log.verdict()
+    assert (verdict.size, verdict.problems) == (1, [])
 
 
 async def test_quarantine_hides_and_cancel_shows(log: Log) -> None:

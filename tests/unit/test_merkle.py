@@ -80,6 +80,44 @@ def test_reference_vectors() -> None:
         assert tree.root(size).hex() == expected
 
 
+# Its proofs over the same leaves: a leaf or an older size, a size, the hashes.
+A, B, C = "96a296d224f285c67bee93c30f8a3091", "5f083f0a1a33ca076a95279832580db3", "6b47aaf29ee3c2af"
+D, E, F = "bc1a0643b12e4d2d7c77918f44e0f4f7", "ca854ea128ed050b41b35ffc1b87b8eb", "d37ee418976dd957"
+G, H, K, L = "fac54203e7cc696c", "6e340b9cffb37a98", "0ebc5d3437fbe2db", "b08693ec2e721597"
+INCLUSIONS = [
+    (0, 1, []), (0, 8, [A, B, C]), (5, 8, [D, E, F]), (2, 3, [G]), (1, 5, [H, B, D]),
+]  # fmt: skip
+CONSISTENCIES = [
+    (1, 1, []),
+    (1, 8, [A, B, C]),
+    (6, 8, [K, E, F]),
+    (2, 5, [B, D]),
+    (6, 7, [K, L, F]),
+]
+
+
+def vectors() -> Tree:
+    tree = Tree()
+    tree.append([merkle.leaf_hash(bytes.fromhex(leaf)) for leaf, _ in VECTORS])
+    return tree
+
+
+@pytest.mark.parametrize(("index", "size", "hashes"), INCLUSIONS)
+def test_reference_inclusion_proofs(index: int, size: int, hashes: list[str]) -> None:
+    proof = merkle.inclusion_proof(vectors().read, index, size)
+    assert [h.hex()[: len(want)] for h, want in zip(proof, hashes, strict=True)] == hashes
+    leaf = merkle.leaf_hash(bytes.fromhex(VECTORS[index][0]))
+    merkle.verify_inclusion(leaf, index, size, proof, bytes.fromhex(VECTORS[size - 1][1]))
+
+
+@pytest.mark.parametrize(("old", "size", "hashes"), CONSISTENCIES)
+def test_reference_consistency_proofs(old: int, size: int, hashes: list[str]) -> None:
+    proof = merkle.consistency_proof(vectors().read, old, size)
+    assert [h.hex()[: len(want)] for h, want in zip(proof, hashes, strict=True)] == hashes
+    roots = [bytes.fromhex(VECTORS[n - 1][1]) for n in (old, size)]
+    merkle.verify_consistency(old, size, proof, *roots)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_roots_of_every_past_size_stay_readable(large: Tree, size: int) -> None:
     assert large.root(size) == definition(large.leaves[:size])

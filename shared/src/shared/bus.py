@@ -89,6 +89,8 @@ class Consumer:
         prefix: Stands before every topic's name.
         sight: Says what is known of each event.  It may leave to the database to refuse what came
             before, unless asked to be careful: it is, once the database has.
+        instance: Names this process among those of its group, also after a restart: the broker
+            then gives it back its partitions at once (KIP-345).  Empty for none.
         lanes: How many batches are in hand at once; one is prepared while another is written.
         prepare: Makes of each event, as soon as it is read, what can be made without a transaction.
         foreign: Reads the records of topics that do not speak CloudEvents, by topic; these stand
@@ -104,6 +106,7 @@ class Consumer:
     prefix: str = ""
     wants: Callable[[Event], bool] = lambda _event: True
     sight: Sighting = sight
+    instance: str = ""
     lanes: int = 1
     prepare: Callable[[Event], object] = lambda _event: None
     foreign: Mapping[str, Foreign] = field(default_factory=dict[str, Foreign])
@@ -124,10 +127,11 @@ class Consumer:
         async def take(records: Records) -> None:
             await self.take(pool, records)
 
-        for _ in range(self.lanes):
+        for lane in range(self.lanes):
             subscriber: Any = broker.subscriber(
                 *self.topics,
                 group_id=self.group,
+                group_instance_id=f"{self.instance}-{lane}" if self.instance else None,
                 batch=True,
                 max_records=LARGEST_BATCH,
                 ack_policy=AckPolicy.NACK_ON_ERROR,  # the default commits before the work is done

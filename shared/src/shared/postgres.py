@@ -16,10 +16,16 @@ else:
 
 @asynccontextmanager
 async def open_pool(dsn: str, application: str) -> AsyncGenerator[Pool]:
-    """Lend a pool of connections that name themselves *application* on the server."""
-    async with asyncpg.create_pool(
-        dsn, min_size=2, max_size=10, server_settings={"application_name": application}
-    ) as pool:
+    """Lend a pool of connections that name themselves *application* on the server.
+
+    A transaction of a process that stands still is given up by the server after half a minute: it
+    must not keep others from their turn, and cannot go on when it wakes up.
+    """
+    settings = {
+        "application_name": application,
+        "idle_in_transaction_session_timeout": "30s",
+    }
+    async with asyncpg.create_pool(dsn, min_size=2, max_size=10, server_settings=settings) as pool:
         yield pool
 
 

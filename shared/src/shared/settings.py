@@ -42,6 +42,11 @@ class ServiceSettings(BaseSettings):
     topic_prefix: str = Field(default="", description="Stands before every topic's name.")
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8080, ge=1, le=65535)
+    instance: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="Name of this process among its replicas, the same after a restart.",
+    )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @classmethod

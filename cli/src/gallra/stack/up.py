@@ -80,7 +80,11 @@ def _clean() -> dict[str, str]:
 
 
 def _environment(infra: Infrastructure, name: str, policies: Path) -> dict[str, str]:
-    shared = {"GALLRA_DATABASE": service_address(infra, name), "GALLRA_KAFKA": infra.kafka}
+    shared = {
+        "GALLRA_DATABASE": service_address(infra, name),
+        "GALLRA_KAFKA": infra.kafka,
+        "GALLRA_INSTANCE": name,
+    }
     own: Mapping[str, str]
     match name:
         case "audit_log":

@@ -51,6 +51,7 @@ def build(settings: Settings) -> Service:
         handle=handlers.handle,
         outbox=outbox,
         clock=clock,
+        instance=settings.instance,
         prefix=settings.topic_prefix,
         wants=desk.wants,
         prepare=handlers.prepare,

@@ -125,7 +125,11 @@ class _Walk:
             self.problem("tree", f"{verdict.size} entries were signed, {held} are there")
         if since is not None:
             await self._check_since(since)
-        self.tiles = await store.read_tiles(self.tx, merkle.edge(verdict.first))
+        edges = await store.read_tiles(self.tx, merkle.edge(verdict.first))
+        self.tiles = {  # as they were when the range began
+            (level, number): row[: verdict.first // WIDTH**level % WIDTH * HASH]
+            for (level, number), row in edges.items()
+        }
         position = verdict.first
         while position < verdict.end:
             if not await self._step(position):

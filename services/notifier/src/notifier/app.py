@@ -53,6 +53,7 @@ def build(settings: Settings) -> Service:
         handle=handlers.handle,
         outbox=outbox,
         clock=clock,
+        instance=settings.instance,
         prefix=settings.topic_prefix,
         wants=desk.wants,
     )

@@ -38,6 +38,7 @@ def build(settings: Settings) -> Service:
         handle=Handlers(registry, loop).handle,
         outbox=outbox,
         clock=clock,
+        instance=settings.instance,
         prefix=settings.topic_prefix,
     )
     return Service(

@@ -1,0 +1,196 @@
+"""The audit-log killed every three seconds while two of it append: each event once, no fork."""
+
+import asyncio
+import base64
+import json
+import os
+import random
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+from confluent_kafka import Producer
+from tests.conftest import Database
+
+from audit_log.checkpoint import Signer, open_checkpoint
+from audit_log.leaf import SALT
+from audit_log.verify import verify
+from gallra.stack.infrastructure import Infrastructure
+from shared.postgres import open_pool
+
+EVENTS = int(os.environ.get("GALLRA_CRASH_EVENTS", "100000"))
+EVERY = 3.0  # seconds between two kills
+REBALANCE = 2  # kills before a third process joins
+PATIENCE = 240.0
+TOPIC = "platform.actions.v1"
+ORIGIN = "test.example/log"
+
+
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+class Service:
+    """One process of the audit-log, that can be killed and started again."""
+
+    def __init__(
+        self, name: str, infra: Infrastructure, database: Database, prefix: str, key: str
+    ) -> None:
+        self.port = free_port()
+        self.log = Path(infra.folder) / "logs" / f"crash-{self.port}.log"
+        self.environment = {
+            **os.environ,
+            "GALLRA_DATABASE": database.service,
+            "GALLRA_KAFKA": infra.kafka,
+            "GALLRA_TOPIC_PREFIX": prefix,
+            "GALLRA_LOG_ORIGIN": ORIGIN,
+            "GALLRA_LOG_KEY": key,
+            "GALLRA_HTTP_PORT": str(self.port),
+            "GALLRA_INSTANCE": name,
+        }
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "audit_log"]
+            return subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def two(infra: Infrastructure, database: Database, prefix: str, key: str) -> Iterator[Any]:
+    services = [Service(name, infra, database, prefix, key) for name in ("a", "b")]
+    try:
+        yield services
+    finally:
+        for service in services:
+            service.kill()
+
+
+def publish(infra: Infrastructure, prefix: str) -> list[str]:
+    producer = Producer({"bootstrap.servers": infra.kafka, "linger.ms": 20})
+    chance = random.Random(7)  # noqa: S311 - the same at every run
+    ids = [str(uuid4()) for _ in range(EVENTS)]
+    for number, event_id in enumerate(ids):
+        customer = f"c-{chance.randrange(40)}"
+        body = {
+            "v": 1,
+            "action": "compute.server.update",
+            "phase": "result",
+            "outcome": "success",
+            "actor": {"type": "user", "id": f"u-{chance.randrange(10_000)}", "name": "Kim Lind"},
+            "origin": {"channel": "api", "ip": "192.0.2.1", "agent": "curl/8"},
+            "target": {"type": "compute.server", "id": f"srv-{number}"},
+            "customer_id": customer,
+            "request": {"id": f"req-{number}", "path": f"/v2.1/servers/{number:032x}"},
+        }
+        headers = {
+            "ce_specversion": "1.0",
+            "ce_id": event_id,
+            "ce_source": "//portal/crash",
+            "ce_type": "platform.action.performed.v1",
+            "ce_time": f"2026-11-{1 + number % 20:02}T12:00:00Z",
+            "ce_sequence": str(number + 1),
+        }
+        producer.produce(prefix + TOPIC, json.dumps(body), customer, headers=list(headers.items()))
+        if number % 1000 == 0:
+            producer.poll(0)
+    assert producer.flush(60) == 0
+    return ids
+
+
+async def size_of(database: Database) -> int:
+    connection = await asyncpg.connect(database.owner)
+    try:
+        return int(await connection.fetchval("SELECT size FROM tree"))
+    finally:
+        await connection.close()
+
+
+def test_each_event_once_whatever_is_killed(
+    infra: Infrastructure, audit_db: Database, topic_prefix: str
+) -> None:
+    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    verifier = Signer(ORIGIN, key).verifier
+    seen: dict[int, bytes] = {}
+    deadline = time.monotonic() + PATIENCE
+    with two(infra, audit_db, topic_prefix, key) as services:
+        ids = publish(infra, topic_prefix)
+        victim, killed = 0, 0
+        next_kill = time.monotonic() + EVERY
+        while asyncio.run(size_of(audit_db)) < EVENTS:
+            assert time.monotonic() < deadline, "the log does not get on"
+            note = checkpoint(services)
+            if note is not None:
+                opened = open_checkpoint(note, verifier)
+                assert seen.setdefault(opened.size, opened.root) == opened.root, "a fork"
+            if time.monotonic() >= next_kill:
+                services[victim].kill()
+                services[victim].process = services[victim].start()
+                victim, killed = 1 - victim, killed + 1
+                if killed == REBALANCE:  # all partitions are dealt out anew
+                    services.append(Service("c", infra, audit_db, topic_prefix, key))
+                next_kill = time.monotonic() + EVERY
+            time.sleep(0.1)
+        wait_until_signed(audit_db, deadline)
+    assert killed >= REBALANCE
+    asyncio.run(check(audit_db, verifier, ids, seen))
+
+
+def checkpoint(services: list[Service]) -> str | None:
+    for service in services:
+        try:
+            answer = httpx.get(f"{service.url}/log/checkpoint", timeout=2)
+            if answer.is_success:
+                return answer.text
+        except httpx.TransportError:
+            continue
+    return None
+
+
+def wait_until_signed(database: Database, deadline: float) -> None:
+    async def unsigned() -> int:
+        connection = await asyncpg.connect(database.owner)
+        try:
+            query = "SELECT (SELECT size FROM tree) - (SELECT max(size) FROM checkpoint)"
+            return int(await connection.fetchval(query))
+        finally:
+            await connection.close()
+
+    while asyncio.run(unsigned()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+async def check(database: Database, verifier: Any, ids: list[str], seen: dict[int, bytes]) -> None:
+    async with open_pool(database.owner, "test") as pool:
+        rows = await pool.fetch("SELECT what FROM payload WHERE channel IS NOT NULL")
+        logged = [json.loads(row["what"][SALT:])["id"] for row in rows]
+        assert len(logged) == len(ids)
+        assert set(logged) == set(ids)
+        roots = await pool.fetch("SELECT size, root FROM checkpoint")
+        kept = {row["size"]: row["root"] for row in roots}
+        assert all(kept[size] == root for size, root in seen.items())
+        verdict = await verify(pool, [verifier])
+        assert verdict.problems == []
+        missing = await pool.fetchval("SELECT missing FROM producer")
+        assert len(missing) < 20, "an empty bitmap: every number was counted"

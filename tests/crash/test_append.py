@@ -1,19 +1,12 @@
 """The audit-log killed every three seconds while two of it append: each event once, no fork."""
 
 import asyncio
-import base64
 import json
 import os
 import random
-import secrets
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +14,7 @@ import asyncpg
 import httpx
 from confluent_kafka import Producer
 from tests.conftest import Database
+from tests.live import ORIGIN, TOPIC, Service, new_seed
 
 from audit_log.checkpoint import Signer, open_checkpoint
 from audit_log.leaf import SALT
@@ -32,53 +26,11 @@ EVENTS = int(os.environ.get("GALLRA_CRASH_EVENTS", "100000"))
 EVERY = 3.0  # seconds between two kills
 REBALANCE = 2  # kills before a third process joins
 PATIENCE = 240.0
-TOPIC = "platform.actions.v1"
-ORIGIN = "test.example/log"
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
-
-
-class Service:
-    """One process of the audit-log, that can be killed and started again."""
-
-    def __init__(
-        self, name: str, infra: Infrastructure, database: Database, prefix: str, key: str
-    ) -> None:
-        self.port = free_port()
-        self.log = Path(infra.folder) / "logs" / f"crash-{self.port}.log"
-        self.environment = {
-            **os.environ,
-            "GALLRA_DATABASE": database.service,
-            "GALLRA_KAFKA": infra.kafka,
-            "GALLRA_TOPIC_PREFIX": prefix,
-            "GALLRA_LOG_ORIGIN": ORIGIN,
-            "GALLRA_LOG_KEY": key,
-            "GALLRA_HTTP_PORT": str(self.port),
-            "GALLRA_INSTANCE": name,
-        }
-        self.process = self.start()
-
-    def start(self) -> subprocess.Popen[bytes]:
-        with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "audit_log"]
-            return subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
 
 @contextmanager
 def two(infra: Infrastructure, database: Database, prefix: str, key: str) -> Iterator[Any]:
-    services = [Service(name, infra, database, prefix, key) for name in ("a", "b")]
+    services = [Service(infra, database, prefix, key, {"GALLRA_INSTANCE": n}) for n in "ab"]
     try:
         yield services
     finally:
@@ -129,7 +81,7 @@ async def size_of(database: Database) -> int:
 def test_each_event_once_whatever_is_killed(
     infra: Infrastructure, audit_db: Database, topic_prefix: str
 ) -> None:
-    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    key = new_seed()
     verifier = Signer(ORIGIN, key).verifier
     seen: dict[int, bytes] = {}
     deadline = time.monotonic() + PATIENCE
@@ -145,10 +97,12 @@ def test_each_event_once_whatever_is_killed(
                 assert seen.setdefault(opened.size, opened.root) == opened.root, "a fork"
             if time.monotonic() >= next_kill:
                 services[victim].kill()
-                services[victim].process = services[victim].start()
+                services[victim].start()
                 victim, killed = 1 - victim, killed + 1
                 if killed == REBALANCE:  # all partitions are dealt out anew
-                    services.append(Service("c", infra, audit_db, topic_prefix, key))
+                    services.append(
+                        Service(infra, audit_db, topic_prefix, key, {"GALLRA_INSTANCE": "c"})
+                    )
                 next_kill = time.monotonic() + EVERY
             time.sleep(0.1)
         wait_until_signed(audit_db, deadline)

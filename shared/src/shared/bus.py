@@ -19,7 +19,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 
 from shared import logs, telemetry
-from shared.canonical import digest
+from shared.canonical import canonical, digest
 from shared.clock import Clock
 from shared.cloudevents import Event, decode
 from shared.errors import Rejected
@@ -86,7 +86,7 @@ class Consumer:
             rolled back and done again event by event, so that one bad event costs only itself.
         outbox: Where alarms about the events themselves are announced.
         wants: Says of an event on a topic for many whether it is for us.
-        prefix: Stands before every topic's name.
+        prefix: Stands before the name of the group and of every topic.
         sight: Says what is known of each event.  It may leave to the database to refuse what came
             before, unless asked to be careful: it is, once the database has.
         instance: Names this process among those of its group, also after a restart: the broker
@@ -127,11 +127,15 @@ class Consumer:
         async def take(records: Records) -> None:
             await self.take(pool, records)
 
+        # Who comes back under its name gets what it had, even if it now subscribes to other topics:
+        # so what it subscribes to is part of the name.
+        subscribed = digest(canonical(self.topics)).hex()[:8]
         for lane in range(self.lanes):
+            member = f"{self.instance}-{lane}-{subscribed}" if self.instance else None
             subscriber: Any = broker.subscriber(
                 *self.topics,
-                group_id=self.group,
-                group_instance_id=f"{self.instance}-{lane}" if self.instance else None,
+                group_id=self.prefix + self.group,
+                group_instance_id=member,
                 batch=True,
                 max_records=LARGEST_BATCH,
                 ack_policy=AckPolicy.NACK_ON_ERROR,  # the default commits before the work is done

@@ -39,7 +39,9 @@ class ServiceSettings(BaseSettings):
 
     database: SecretStr = Field(description="libpq address of the service's own database.")
     kafka: str = Field(default="127.0.0.1:9092", description="Bootstrap servers.")
-    topic_prefix: str = Field(default="", description="Stands before every topic's name.")
+    topic_prefix: str = Field(
+        default="", description="Stands before the name of every topic and consumer group."
+    )
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8080, ge=1, le=65535)
     instance: str = Field(

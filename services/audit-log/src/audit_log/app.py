@@ -32,6 +32,7 @@ from shared.service import Job, Service
 from shared.settings import SettingsError
 
 _LANES: Final = 2  # one batch is prepared while another is written
+_OFTEN: Final = timedelta(minutes=1)
 
 
 def build(settings: Settings) -> Service:
@@ -45,6 +46,7 @@ def build(settings: Settings) -> Service:
     signer = Signer(settings.log_origin, *settings.log_key.get_secret_value().split())
     sequencer = Sequencer(signer, appender, outbox, clock)
     policy = _policy(signer, settings.witnesses)
+    heads = Heads(appender, settings.tenant_heads_every)
     consumer = Consumer(
         group="audit-log",
         types=CONSUMES,
@@ -70,7 +72,7 @@ def build(settings: Settings) -> Service:
             Job("cosign", settings.checkpoint_every, Cosigning(policy, alerts, clock).run),
             Job("loss-watch", timedelta(seconds=10), LossWatch(alerts, clock).look),
             Job("watch", WATCH_EVERY, Watch(signer.verifiers, alerts, clock).step),
-            Job("tenant-heads", settings.tenant_heads_every, Heads(appender).tell),
+            Job("tenant-heads", min(heads.every, _OFTEN), heads.tell),
         ],
         routes=[*log_api.ROUTES, *api.ROUTES],
         dependencies={"wanted": Provide(api.wanted, sync_to_thread=False)},

@@ -715,6 +715,14 @@ async def receipts_for(tx: Connection, index: int) -> list[int]:
     ]
 
 
+async def latest_of(tx: Connection, action: str) -> datetime | None:
+    """Return when the newest entry with *action* happened."""
+    found: datetime | None = await tx.fetchval(
+        "SELECT at FROM payload WHERE action = $1 ORDER BY at DESC, index DESC LIMIT 1", action
+    )
+    return found
+
+
 async def untold_tenants(tx: Connection) -> list[tuple[str, bytes, int]]:
     """Return customer, key and entries of tenants with more than they were told; note them told."""
     rows = await tx.fetch(

@@ -32,10 +32,10 @@ class Watch:
         async with transaction(pool) as tx:
             if not await sole(tx, "watch"):
                 return
-            if verdict.problems:
-                summary = f"the log is not intact: {'; '.join(verdict.problems)}"
-                found = Finding(f"watch/{position}", "critical", summary, "log-not-intact")
-                await self.alerts.stand(tx, f"watch/{position}", [found])
+            here = f"watch/{position}"
+            summary = f"the log is not intact: {'; '.join(verdict.problems)}"
+            found = Finding(f"{here}/differs", "critical", summary, "log-not-intact")
+            await self.alerts.stand(tx, here, [found] if verdict.problems else [])
             at_end = verdict.end >= verdict.size
             await store.set_watch(
                 tx, 0 if at_end else verdict.end, self.clock.now() if at_end else None

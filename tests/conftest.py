@@ -74,7 +74,9 @@ def _at(infra: Infrastructure, database: str) -> str:
     return infra.admin.rpartition("/")[0] + f"/{database}"
 
 
-def _copy(infra: Infrastructure, template: str) -> Iterator[Database]:
+@contextmanager
+def copy_of(infra: Infrastructure, template: str) -> Iterator[Database]:
+    """Lend a copy of a service's migrated, empty database."""
     name = f"t_{uuid4().hex}"
 
     async def run(statement: str) -> None:
@@ -95,23 +97,27 @@ def _copy(infra: Infrastructure, template: str) -> Iterator[Database]:
 
 @pytest.fixture
 def audit_db(infra: Infrastructure) -> Iterator[Database]:
-    yield from _copy(infra, "audit_log")
+    with copy_of(infra, "audit_log") as database:
+        yield database
 
 
 @pytest.fixture
 def retention_db(infra: Infrastructure) -> Iterator[Database]:
-    yield from _copy(infra, "retention")
+    with copy_of(infra, "retention") as database:
+        yield database
 
 
 @pytest.fixture
 def notifier_db(infra: Infrastructure) -> Iterator[Database]:
-    yield from _copy(infra, "notifier")
+    with copy_of(infra, "notifier") as database:
+        yield database
 
 
 @pytest.fixture
 def platform_db(infra: Infrastructure) -> Iterator[Database]:
     """A database with the shared tables and those of the simulated platform, as its owner."""
-    yield from _copy(infra, "platform")
+    with copy_of(infra, "platform") as database:
+        yield database
 
 
 @pytest.fixture
@@ -122,6 +128,10 @@ async def platform_pool(platform_db: Database) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 def topic_prefix(infra: Infrastructure) -> str:
+    return new_prefix(infra)
+
+
+def new_prefix(infra: Infrastructure) -> str:
     """Return a prefix under which all topics exist and are empty."""
     prefix = f"t{uuid4().hex[:8]}."
     asyncio.run(topics.apply(infra.kafka, prefix))

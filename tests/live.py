@@ -137,6 +137,26 @@ class Live:
     def vkey(self) -> str:
         return self.service.get("/log/vkey").text.splitlines()[0]
 
+    def gallra(self, *arguments: str, code: int = 0) -> str:
+        """Return what the command line prints about this log; it must exit with *code*."""
+        folder = self.infra.folder / self.prefix
+        folder.mkdir(exist_ok=True)
+        stack = {
+            "kafka": self.infra.kafka,
+            "databases": {"audit_log": self.database.owner},
+            "smtp": "",
+            "mail_api": "",
+            "urls": {"audit_log": self.service.url},
+            "pids": {},
+        }
+        (folder / "stack.json").write_text(json.dumps(stack))
+        command = [sys.executable, "-m", "gallra", "log", *arguments]
+        if arguments[0] != "my-entries" and "--offline" not in arguments:
+            command += ["--data", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
     def publish(self, made: Sequence[tuple[Any, Mapping[str, str | None]]], topic: str = TOPIC):
         """Put bodies with headers on a topic, as a producer of any kind does."""
         producer = Producer({"bootstrap.servers": self.infra.kafka, "linger.ms": 20})

@@ -24,12 +24,14 @@ WITNESS = "witness.test/w1"
 
 _MODULE = Path(__file__).parent / "go"
 _PACKAGES = {
+    "gofakes3": "github.com/johannesboyne/gofakes3/cmd/gofakes3",
     "fsck": "github.com/transparency-dev/tessera/cmd/fsck",
     "litewitness": "filippo.io/torchwood/cmd/litewitness",
     "merkle": "./cmd/merkle",
     "sumdb": "./cmd/sumdb",
 }
 _BUILD = 900.0  # seconds: a first build downloads and compiles everything
+_OLDEST = 21
 _RUN = 120.0
 _START = 30.0
 
@@ -53,9 +55,7 @@ class Verdict:
 
 def go_tool(name: str) -> Path:
     """Return the program *name*, built unless that was done before from the same sources."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("Go is not installed")
+    go = _go()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "gallra" / f"foreign-{_version()}"
     program = folder / name
@@ -74,6 +74,17 @@ def go_tool(name: str) -> Path:
             )
             built.replace(program)  # whole or not at all, whoever else builds it now
     return program
+
+
+def _go() -> str:
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("Go is not installed")
+    said = subprocess.run([go, "version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"go1\.(\d+)", said)
+    if version is None or int(version[1]) < _OLDEST:
+        pytest.skip(f"Go is older than 1.{_OLDEST}, which fetches the one that a module needs")
+    return go
 
 
 def _version() -> str:

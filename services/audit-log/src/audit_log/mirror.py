@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import obstore
-from obstore.store import from_url
 
 from audit_log import store
 from audit_log.checkpoint import Verifier, open_checkpoint
 from audit_log.log_api import read_statements, read_tile
 from audit_log.merkle import WIDTH
+from audit_log.public import open_store
 from audit_log.tiles import TilePath, path_of, paths
 from shared.postgres import Connection, Pool
 
@@ -33,7 +33,7 @@ async def export(
         policy: Whose signatures a checkpoint needs.
         progress: Told how many files of how many are written.
     """
-    files: Any = _open(target)
+    files: Any = open_store(target)
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
         newest = await store.latest_checkpoint(tx)
         if newest is None:
@@ -52,12 +52,6 @@ async def export(
     await obstore.put_async(files, "policy", policy.encode())
     await obstore.put_async(files, "checkpoint", note.encode())
     return size
-
-
-def _open(target: str) -> Any:
-    if target.startswith("file://"):
-        return from_url(target, mkdir=True)
-    return from_url(target, client_options={"allow_http": True})
 
 
 async def _size_there(files: Any, keys: list[Verifier]) -> int:

@@ -45,9 +45,19 @@ def over_http(client: httpx.AsyncClient) -> Fetch:
     return fetch
 
 
+def open_store(url: str) -> Any:
+    """Return the files at *url*, in a folder (``file://``) or an object store (``s3://``).
+
+    Credentials, region and endpoint of a store come from ``AWS_*`` variables.
+    """
+    if url.startswith("file://"):
+        return from_url(url, mkdir=True)
+    return from_url(url, client_options={"allow_http": True})  # what is read is verified anyway
+
+
 def from_store(url: str) -> Fetch:
     """Return a way to read a mirror of static files (``file://``, ``s3://``)."""
-    files: Any = from_url(url)
+    files = open_store(url)
 
     async def fetch(path: str) -> bytes | None:
         try:

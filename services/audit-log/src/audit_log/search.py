@@ -10,6 +10,7 @@ from shared.errors import Rejected
 from shared.postgres import Connection
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LARGEST: Final = 2**63  # that PostgreSQL's bigint does not hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,12 @@ class Position:
         """
         micros, _, index = cursor.partition("-")
         try:
-            return cls(_EPOCH + timedelta(microseconds=int(micros)), int(index))
+            found = cls(_EPOCH + timedelta(microseconds=int(micros)), int(index))
         except (ValueError, OverflowError):
-            raise Rejected("not a cursor of ours", code="bad-cursor") from None
+            found = None
+        if found is None or not 0 <= found.index < _LARGEST:
+            raise Rejected("not a cursor of ours", code="bad-cursor")
+        return found
 
     def __str__(self) -> str:
         return f"{(self.at - _EPOCH) // timedelta(microseconds=1)}-{self.index}"

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -11,8 +12,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from gallra.stack.infrastructure import Infrastructure
-from shared.events.catalogue import RECORDS
-from shared.events.platform import RecordGone
+from shared.events.catalogue import ACTIONS, RECORDS
+from shared.events.platform import ActionPerformed, Actor, Origin, RecordGone, Target
 from shared.outbox import Message, Outbox, enqueue, make_producer, relay
 from shared.postgres import Connection, Pool, transaction
 
@@ -131,3 +132,39 @@ async def test_headers_go_as_they_are(
     await drain(platform_pool, producer, topic_prefix)
     [record] = await asyncio.to_thread(arrived, infra, topic_prefix)
     assert (record.key(), record.value(), record.headers()) == (None, b"\x00\x01", headers)
+
+
+async def test_actions_are_numbered_without_gaps(platform_pool: Pool) -> None:
+    """Also where transactions overlap, or come to nothing."""
+
+    async def act(number: int) -> None:
+        with suppress(ZeroDivisionError):
+            async with transaction(platform_pool) as tx:
+                done = [performed(number) for _ in range(number % 3 + 1)]
+                await OUTBOX.announce(tx, NOW, [gone(str(number), 0), *done])
+                if number % 4 == 0:
+                    _ = 1 / 0
+
+    await asyncio.gather(*(act(number) for number in range(40)))
+    rows = await platform_pool.fetch("SELECT topic, header_names, header_values FROM outbox")
+    numbers: list[int] = []
+    for row in rows:
+        headers = dict(zip(row["header_names"], row["header_values"], strict=True))
+        assert ("ce_sequence" in headers) == (row["topic"] == ACTIONS.name)
+        if "ce_sequence" in headers:
+            numbers.append(int(headers["ce_sequence"]))
+    expected = sum(number % 3 + 1 for number in range(40) if number % 4)
+    assert sorted(numbers) == list(range(1, expected + 1))
+
+
+def performed(number: int) -> ActionPerformed:
+    return ActionPerformed(
+        v=1,
+        action="portal.user.invite",
+        phase="result",
+        outcome="success",
+        actor=Actor(type="user", id=f"u-{number}"),
+        origin=Origin(channel="portal"),
+        target=Target(type="portal.user"),
+        customer_id="c-1",
+    )

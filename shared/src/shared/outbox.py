@@ -1,7 +1,7 @@
 """Announcing an event if, and only if, the work that caused it commits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from shared import telemetry
 from shared.cloudevents import Event, Headers, encode
 from shared.events import Data, event_type_of
+from shared.events.catalogue import ACTIONS
 from shared.ids import new_id
 from shared.postgres import Connection, Pool, sole, transaction
 
@@ -28,7 +29,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """Queues the events of one service.
+    """Queues the events of one service; a service of the platform logs its actions with it.
+
+    Actions are numbered (``ce_sequence``), from 1 without gaps for each source, so that the
+    master log can say which of them never arrived.
 
     Attributes:
         source: The ``ce_source`` of what it announces.
@@ -47,18 +51,41 @@ class Outbox:
         """Queue *events* for publication after *tx* commits; return their ids.
 
         They happened at *time*.  Events of one key are published in the order of their
-        transactions.  The trace of *cause* goes on in them.
+        transactions.  The trace of *cause* goes on in them.  Transactions with actions of one
+        source wait for one another from here on: announce last.
         """
         ids = [str(new_id()) for _ in events]
         messages = [self._message(d, i, time, cause) for d, i in zip(events, ids, strict=True)]
+        actions = [place for place, m in enumerate(messages) if m.topic == ACTIONS.name]
+        if actions:
+            first = await self._numbers(tx, len(actions))
+            for number, place in enumerate(actions, first):
+                messages[place] = _numbered(messages[place], number)
         await enqueue(tx, messages)
         return ids
+
+    async def _numbers(self, tx: Connection, count: int) -> int:
+        """Return the first of *count* numbers that follow one another."""
+        last: int = await tx.fetchval(
+            """
+            INSERT INTO numbered (source, last) VALUES ($1, $2)
+            ON CONFLICT (source) DO UPDATE SET last = numbered.last + $2
+              RETURNING last
+            """,
+            self.source,
+            count,
+        )
+        return last - count + 1
 
     def _message(self, data: Data, id_: str, time: datetime, cause: Event | None) -> Message:
         event_type = event_type_of(data)
         headers, value = encode(event_type, source=self.source, id_=id_, time=time, data=data)
         key = event_type.key(data).encode()
         return Message(event_type.topic.name, key, [*headers, *telemetry.carry(cause)], value)
+
+
+def _numbered(message: Message, number: int) -> Message:
+    return replace(message, headers=[*message.headers, ("ce_sequence", str(number).encode())])
 
 
 async def enqueue(tx: Connection, messages: Sequence[Message]) -> None:

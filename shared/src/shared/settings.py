@@ -28,6 +28,16 @@ Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))
 """A length of time, written as a number of seconds."""
 
 
+def _names(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+"""Names, written with commas between them."""
+
+
 class SettingsError(Exception):
     """The environment is not one that the service can start in; the text says what to change."""
 

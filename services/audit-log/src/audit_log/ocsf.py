@@ -17,6 +17,7 @@ _NAMES: Final = {1: "Create", 2: "Read", 3: "Update", 4: "Delete"}
 _STATUS: Final = {"success": 1, "failure": 2, "denied": 2}
 _PURGED: Final = {"uid": "purged"}  # a user must be named somehow
 _INFORMATIONAL: Final = 1
+_TARGET: Final = 1
 
 
 def api_activity(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def api_activity(entry: Mapping[str, Any]) -> dict[str, Any]:
                 "version": VERSION,
                 "log_provider": entry["source"],
             },
-            "resources": [{"role_id": 1, **action["target"]}],
+            "resources": [_resource(action["target"])],
             "severity_id": _INFORMATIONAL,
             "src_endpoint": _endpoint(action["origin"]),
             "status_code": reason.get("code"),
@@ -84,12 +85,19 @@ def _actor(actor: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"user": {"uid": actor["id"], "name": actor.get("name")}}
 
 
+def _resource(target: Mapping[str, Any]) -> dict[str, Any]:
+    named = {"type": target["type"], "uid": target.get("id"), "name": target.get("name")}
+    return {"role_id": _TARGET, **named}
+
+
 def _endpoint(origin: Mapping[str, Any]) -> dict[str, Any]:
     """Return where it came from: the address if it was kept, or else the channel."""
     return {"ip": origin["ip"]} if origin.get("ip") else {"name": origin["channel"]}
 
 
 def _without_none(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_none(v) for v in cast("list[Any]", value)]
     if isinstance(value, dict):
         named = cast("dict[str, Any]", value)
         kept = {name: _without_none(v) for name, v in named.items() if v is not None}

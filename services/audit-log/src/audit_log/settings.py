@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from shared.settings import Seconds, ServiceSettings
+from shared.settings import Names, Seconds, ServiceSettings
 
 
 class Settings(ServiceSettings):
@@ -25,8 +25,8 @@ class Settings(ServiceSettings):
     witnesses: Path | None = Field(
         default=None, description="C2SP tlog-policy file that names the witnesses of the log."
     )
-    cadf_topics: tuple[str, ...] = Field(
-        default=(), description="Topics with OpenStack's CADF notifications."
+    cadf_topics: Names = Field(
+        default=(), description="Topics with OpenStack's CADF notifications, commas between them."
     )
     checkpoint_every: Seconds = Field(
         default=timedelta(seconds=1), description="Pause between checkpoints."

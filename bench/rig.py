@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -89,12 +89,17 @@ async def new_log(infra: Infrastructure) -> Log:
 Made = tuple[bytes, list[tuple[str, bytes]], bytes]
 
 
-def events(count: int, *, customers: int = 500) -> Iterator[Made]:
-    """Yield key, headers and body of actions of about 500 bytes, over the last ten days."""
-    chance = random.Random(4711)
+def events(count: int, *, first: int = 0, largest: str | None = None) -> Iterator[Made]:
+    """Yield key, headers and body of *count* actions of about 500 bytes, over the last ten days.
+
+    They are of 500 customers; every tenth is of the *largest*, if there is one.
+    """
+    chance = random.Random(4711 + first)
     began = datetime.now(UTC) - timedelta(days=10)
     for number in range(count):
-        customer = f"c-{chance.randrange(customers)}"
+        customer = f"c-{chance.randrange(500)}"
+        if largest and number % 10 == 0:
+            customer = largest
         at = began + timedelta(days=10) * number / count
         body = {
             "v": 1,
@@ -118,7 +123,7 @@ def events(count: int, *, customers: int = 500) -> Iterator[Made]:
             "ce_source": "//portal/sto2",
             "ce_type": "platform.action.performed.v1",
             "ce_time": at.isoformat().replace("+00:00", "Z"),
-            "ce_sequence": str(number + 1),
+            "ce_sequence": str(first + number + 1),
             "content-type": "application/json",
         }
         yield (
@@ -128,36 +133,55 @@ def events(count: int, *, customers: int = 500) -> Iterator[Made]:
         )
 
 
-def publish(log: Log, made: Sequence[Made]) -> None:
+def publish(log: Log, made: Iterable[Made]) -> None:
     """Put events on the log's topic."""
     producer = Producer(
         {
             "bootstrap.servers": log.infra.kafka,
             "linger.ms": 50,
-            "queue.buffering.max.messages": 10**6,
+            "acks": "all",
         }
     )
-    for number, (key, headers, body) in enumerate(made):
-        producer.produce(log.prefix + ACTIONS, body, key, headers=headers)
-        if number % 1000 == 0:
-            producer.poll(0)
-    producer.flush(120)
+    for key, headers, body in made:
+        while True:
+            try:
+                producer.produce(log.prefix + ACTIONS, body, key, headers=headers)
+                break
+            except BufferError:
+                producer.poll(0.1)
+    if left := producer.flush(120):
+        raise RuntimeError(f"{left} events were not published")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The processes of the audit-log, and where each answers."""
+
+    processes: list[subprocess.Popen[bytes]]
+    ports: list[int]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Stop them for a few seconds, so that what they will do can be laid out first."""
+        for process in self.processes:
+            process.send_signal(signal.SIGSTOP)
+        yield
+        for process in self.processes:
+            process.send_signal(signal.SIGCONT)
+
+    def peak_memory(self) -> float:
+        """Return the most memory that any of them ever had, in MB."""
+        return max(_peak(process.pid) for process in self.processes)
+
+
+def _peak(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 @contextmanager
-def held(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Stop *processes* for a few seconds, so that what they will do can be laid out first."""
-    for process in processes:
-        process.send_signal(signal.SIGSTOP)
-    yield
-    for process in processes:
-        process.send_signal(signal.SIGCONT)
-
-
-@contextmanager
-def audit_log(
-    log: Log, processes: int = 1, **settings: str
-) -> Iterator[list[subprocess.Popen[bytes]]]:
+def audit_log(log: Log, processes: int = 1, **settings: str) -> Iterator[Running]:
     """Run the audit-log as its users do, in *processes* processes; all are ready."""
     key = base64.b64encode(secrets.token_bytes(32)).decode()
     with ExitStack() as stack:
@@ -173,6 +197,7 @@ def audit_log(
                 "GALLRA_LOG_ORIGIN": "bench.example/log",
                 "GALLRA_LOG_KEY": key,
                 "GALLRA_HTTP_PORT": str(ports[-1]),
+                "GALLRA_KEEP_NETWORK": "true",  # entries in all three parts
                 "GALLRA_LOG_LEVEL": "WARNING",
                 **settings,
             }
@@ -182,7 +207,7 @@ def audit_log(
             running.append(process)
         for port in ports:
             _wait(port)
-        yield running
+        yield Running(running, ports)
 
 
 def _free_port() -> int:

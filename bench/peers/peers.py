@@ -67,15 +67,15 @@ def make_events(count: int) -> list[tuple[UUID, bytes]]:
     return made
 
 
-def _percentile(took: Sequence[float], percent: float) -> float:
+def percentile(took: Sequence[float], percent: float) -> float:
     """Return the percentile (nearest rank) of seconds, in milliseconds."""
     ordered = sorted(took)
     rank = -(-len(ordered) * percent // 100)
     return ordered[max(int(rank), 1) - 1] * 1000
 
 
-def _figure(name: str, rate: float, took: Sequence[float], settings: str) -> Figure:
-    return Figure(name, rate, _percentile(took, 50), _percentile(took, 99), settings)
+def figure(name: str, rate: float, took: Sequence[float], settings: str) -> Figure:
+    return Figure(name, rate, percentile(took, 50), percentile(took, 99), settings)
 
 
 def build_go(name: str) -> Path | None:
@@ -178,7 +178,7 @@ async def _hash_chain(dsn: str, events: int, batch: int) -> Figure:
         f"{how} a transaction, one connection; primary key, unique event id; hashed in Python; "
         f"fsync and synchronous_commit on; times per {'event' if batch == 1 else 'batch'}"
     )
-    return _figure(f"hash chain, {batch:,}", events / seconds, took, settings)
+    return figure(f"hash chain, {batch:,}", events / seconds, took, settings)
 
 
 async def _require_durable(connection: asyncpg.Connection | asyncpg.Pool) -> None:
@@ -237,7 +237,7 @@ async def _naive(kafka: str, dsn: str, events: int, *, ack_first: bool) -> Figur
         "message logging off; fsync and synchronous_commit on; times from insert to insert"
     )
     name = f"naive, ack {'first' if ack_first else 'after'}"
-    return _figure(name, (events - 1) / (marks[-1] - marks[0]), took, settings)
+    return figure(name, (events - 1) / (marks[-1] - marks[0]), took, settings)
 
 
 def _produce(kafka: str, topic: str, events: int) -> None:

@@ -124,7 +124,7 @@ def test_who_reads_personal_content_is_logged(log: Live) -> None:
     assert len(notes) == 2
     note = log.service.get(f"/api/v1/entries/{notes[0]['index']}").json()
     assert note["kind"] == "access"
-    assert note["content"]["parts"]["what"]["value"]["data"]["purpose"] == "entry"
+    assert note["content"]["parts"]["what"]["value"]["purpose"] == "entry"
 
 
 def test_a_correction_stands_beside_what_it_corrects(log: Live) -> None:

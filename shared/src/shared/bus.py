@@ -30,7 +30,9 @@ from shared.outbox import Message, Outbox, enqueue
 from shared.postgres import Connection, Pool, transaction
 
 RETRY_SECONDS: Final = (0.1, 0.5, 2.0, 10.0, 30.0)
-LARGEST_BATCH: Final = 5000
+LARGEST_BATCH: Final = 3000
+_LONGEST_POLL: Final = 50  # ms; aiokafka asks a broker one thing at a time, so that busy partitions
+# wait for what it asks about quiet ones while a batch is worked on (the default is 500)
 _AT_A_TIME: Final = 20  # records between two looks at what else there is to do
 LARGEST_LETTER: Final = 24 * 1024 * 1024  # bytes; its topic takes more, uncompressed
 CLOCK_SKEW: Final = timedelta(hours=24)  # events from further ahead are not believed
@@ -124,8 +126,10 @@ class Consumer:
         FastStream's defaults suit other work; each one overridden here says why.
         """
 
-        async def take(records: Records) -> None:
-            await self.take(pool, records)
+        async def take(records: list[Any]) -> None:
+            taken = tuple(records)
+            records.clear()  # timers keep the message that they were set under, for a minute
+            await self.take(pool, taken)
 
         # Who comes back under its name gets what it had, even if it now subscribes to other topics:
         # so what it subscribes to is part of the name.
@@ -138,6 +142,7 @@ class Consumer:
                 group_instance_id=member,
                 batch=True,
                 max_records=LARGEST_BATCH,
+                fetch_max_wait_ms=_LONGEST_POLL,
                 ack_policy=AckPolicy.NACK_ON_ERROR,  # the default commits before the work is done
                 auto_offset_reset="earliest",  # the default skips what came before the first start
                 isolation_level="read_committed",  # the default shows what a producer took back
@@ -320,13 +325,15 @@ async def _unparsed(
     records: Records, original: Callable[[Records], Awaitable[KafkaMessage]]
 ) -> KafkaMessage:
     """Wrap *records* as they are: reading them is :func:`decode`'s business."""
-    message = await original((replace(records[0], headers=()),))
-    message.raw_message = records
+    message: Any = await original((replace(records[0], headers=()),))
+    message.records = list(records)
+    # What a nack rewinds to: the first of each partition.
+    message.raw_message = tuple({(r.topic, r.partition): r for r in reversed(records)}.values())
     return message
 
 
-async def _records(message: KafkaMessage) -> Records:
-    return cast("Records", message.raw_message)
+async def _records(message: KafkaMessage) -> list[Any]:
+    return cast("Any", message).records
 
 
 def make_broker(bootstrap: str, client_id: str) -> KafkaBroker:

@@ -25,7 +25,15 @@ async def open_pool(dsn: str, application: str) -> AsyncGenerator[Pool]:
         "application_name": application,
         "idle_in_transaction_session_timeout": "30s",
     }
-    async with asyncpg.create_pool(dsn, min_size=2, max_size=10, server_settings=settings) as pool:
+    async with asyncpg.create_pool(
+        dsn,
+        min_size=2,
+        max_size=10,
+        server_settings=settings,
+        # Both set timers, which keep what was worked on when they were set for five minutes.
+        max_inactive_connection_lifetime=0,
+        max_cached_statement_lifetime=0,
+    ) as pool:
         yield pool
 
 

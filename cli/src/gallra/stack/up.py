@@ -6,9 +6,8 @@ import os
 import secrets
 import signal
 import sys
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -39,9 +38,9 @@ def up(folder: Path, base: int, external: External, policies: Path, say: Say) ->
     Raises:
         StackError: it cannot be started; what had been started is stopped again.
     """
-    over = threading.Event()
+    told: list[int] = []  # an Event's lock may be held just when the signal comes
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+        signal.signal(number, lambda signalled, _: told.append(signalled))
     ports = Ports.from_base(base)
     with holding(folder), infrastructure(folder, ports, external, say=say) as infra:
         owners = make_ready(infra, say)
@@ -56,7 +55,7 @@ def up(folder: Path, base: int, external: External, policies: Path, say: Say) ->
             stack = _stack(infra, owners)
             _write(folder, stack)
             say("")
-            _watch(infra, owners, over, say)
+            _watch(infra, owners, told, say)
         finally:
             (folder / "stack.json").unlink(missing_ok=True)
             say("stopping")
@@ -139,10 +138,11 @@ def _write(folder: Path, stack: Stack) -> None:
     draft.replace(folder / "stack.json")
 
 
-def _watch(infra: Infrastructure, owners: dict[str, str], over: threading.Event, say: Say) -> None:
+def _watch(infra: Infrastructure, owners: dict[str, str], told: Sequence[int], say: Say) -> None:
     """Start again what dies, a little later each time, until told to stop."""
     due: dict[str, float] = {}
-    while not over.wait(0.1):
+    while not told:
+        time.sleep(0.1)
         for part in infra.parts:
             if part.alive:
                 continue

@@ -115,7 +115,7 @@ def identity(source: str, event_id: str) -> bytes:
 
 def part_digest(name: str, part: bytes) -> bytes:
     """Return the digest of a *part*: its salt and then its value in canonical JSON (RFC 8785)."""
-    salted = b"part1\x00" + part[:SALT] + _OPENING[name] + part[SALT:] + b"]"
+    salted = b"".join((b"part1\x00", part[:SALT], _OPENING[name], part[SALT:], b"]"))
     return hashlib.sha256(salted).digest()
 
 

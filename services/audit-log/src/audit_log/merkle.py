@@ -12,6 +12,7 @@ from typing import Final
 from shared.errors import Rejected
 
 HASH: Final = 32
+_sha256 = hashlib.sha256
 WIDTH: Final = 256
 _HEIGHT: Final = 8  # of a tile: 2^8 = 256
 EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
@@ -99,7 +100,8 @@ def root(size: int, edges: Mapping[Tile, bytes]) -> bytes:
 def _fold(row: Sequence[bytes]) -> bytes:
     """Return the root over a power of two of hashes."""
     while len(row) > 1:
-        row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row), 2)]
+        pairs = zip(row[::2], row[1::2], strict=True)
+        row = [_sha256(b"\x01" + left + right).digest() for left, right in pairs]  # node_hash
     return row[0]
 
 

@@ -249,12 +249,15 @@ async def set_state(
 
 async def destroy_payloads(tx: Connection, category: str, record_ids: Sequence[str]) -> list[int]:
     """Destroy the content in the buckets, salts and all; return the indexes."""
-    rows = await tx.fetch(
-        f"DELETE FROM payload USING {_BUCKETS} RETURNING payload.index",  # noqa: S608
+    indexes: list[int] | None = await tx.fetchval(
+        f"""
+        WITH gone AS (DELETE FROM payload USING {_BUCKETS} RETURNING payload.index)
+        SELECT array_agg(index) FROM gone
+        """,  # noqa: S608 - all of it is ours
         category,
         record_ids,
     )
-    return [row["index"] for row in rows]
+    return indexes or []
 
 
 async def destroy_part(
@@ -264,20 +267,22 @@ async def destroy_part(
 
     Its digest stays, so that the rest of the entry still opens to the leaf.
     """
-    rows = await tx.fetch(
+    indexes: list[int] | None = await tx.fetchval(
         f"""
-        UPDATE payload
-           SET {part}_digest = sha256('part1\\000'::bytea || substr({part}, 1, 16)
-                               || '["{part}",' || substr({part}, 17) || ']'),
-               {part} = NULL,
-               {_FOLLOWS[part]}
-          FROM {_BUCKETS} AND {part} IS NOT NULL
-     RETURNING payload.index
+        WITH gone AS (
+            UPDATE payload
+               SET {part}_digest = sha256('part1\\000'::bytea || substr({part}, 1, 16)
+                                   || '["{part}",' || substr({part}, 17) || ']'),
+                   {part} = NULL,
+                   {_FOLLOWS[part]}
+              FROM {_BUCKETS} AND {part} IS NOT NULL
+         RETURNING payload.index)
+        SELECT array_agg(index) FROM gone
         """,  # noqa: S608 - all of it is ours
         category,
         record_ids,
     )
-    return [row["index"] for row in rows]
+    return indexes or []
 
 
 _FOLLOWS: Final = {

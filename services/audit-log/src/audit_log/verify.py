@@ -233,7 +233,7 @@ class _Walk:
         here: set[int] = set()
         whole = 0
         for row in rows:
-            index: int = row["index"]
+            index: int = row[0]
             if index in here:
                 self.problem("content", f"entry {index} has content twice")
             here.add(index)
@@ -297,31 +297,46 @@ def _leads_to(size: int, tiles: Mapping[Tile, bytes], root: bytes) -> bool:
         return False
 
 
-_SORTED: Final = [(name, name.encode() + b"\x00", f"{name}_digest") for name in sorted(PARTS)]
+_NETWORK, _WHAT, _WHO = (name.encode() + b"\x00" for name in sorted(PARTS))
 
 
 def _digests(row: Any) -> tuple[bytes, list[str]]:
     """Return what the commitment is made of, and which parts were purged."""
+    _, _, _, _, _, _, who, what, network, who_digest, what_digest, network_digest, *_ = row
+    if who is not None and what is not None and network is not None:  # as most are
+        told = (
+            _NETWORK,
+            part_digest("network", network),
+            _WHAT,
+            part_digest("what", what),
+            _WHO,
+            part_digest("who", who),
+        )
+        return b"".join(told), []
     listed: list[bytes] = []
     absent: list[str] = []
-    for name, opening, kept in _SORTED:
-        if (part := row[name]) is not None:
+    for name, opening, part, kept in (
+        ("network", _NETWORK, network, network_digest),
+        ("what", _WHAT, what, what_digest),
+        ("who", _WHO, who, who_digest),
+    ):
+        if part is not None:
             listed += (opening, part_digest(name, part))
-        elif (digest := row[kept]) is not None:
-            listed += (opening, digest)
+        elif kept is not None:
+            listed += (opening, kept)
             absent.append(name)
     return b"".join(listed), absent
 
 
-class _Id(msgspec.Struct):
+class _Id(msgspec.Struct, gc=False):
     id: str | None = None
 
 
-class _Origin(msgspec.Struct):
+class _Origin(msgspec.Struct, gc=False):
     channel: str
 
 
-class _Data(msgspec.Struct):
+class _Data(msgspec.Struct, gc=False):
     action: str
     outcome: str
     customer_id: str
@@ -329,35 +344,39 @@ class _Data(msgspec.Struct):
     origin: _Origin
 
 
-class _Action(msgspec.Struct):
+class _Action(msgspec.Struct, gc=False):
     time: str
     data: _Data
 
 
-class _Who(msgspec.Struct):
+class _Who(msgspec.Struct, gc=False):
     actor: _Id
 
 
-_read_action = msgspec.json.Decoder(_Action)
-_read_who = msgspec.json.Decoder(_Who)
+_read_action = msgspec.json.Decoder(_Action).decode
+_read_who = msgspec.json.Decoder(_Who).decode
+_FILED: Final = ("time", "customer", "account", "action", "target", "outcome", "channel")
 
 
 def _misfiled(leaf: bytes, row: Any) -> str | None:
     """Return which column of an entry is not what its content says; None if all are."""
-    if (leaf[4:6] != b"\x00\x00") != (row["bucket"] is not None):
+    _, at, bucket, customer, actor, action, who, what, _, _, _, _, target, outcome, channel = row
+    if (leaf[4:6] != b"\x00\x00") != (bucket is not None):
         return "retention class"
-    if leaf[3] != Kind.EVENT or leaf[5] != _ACTIONS or row["what"] is None:
+    if leaf[3] != Kind.EVENT or leaf[5] != _ACTIONS or what is None:
         return None
-    content = _read_action.decode(row["what"][SALT:])
+    content = _read_action(what[SALT:])
     data = content.data
-    who = row["who"]
-    filed = (
-        ("customer", row["customer_id"], data.customer_id),
-        ("action", row["action"], data.action),
-        ("target", row["target"], data.target.id),
-        ("outcome", row["outcome"], data.outcome),
-        ("channel", row["channel"], data.origin.channel),
-        ("time", row["at"], datetime.fromisoformat(content.time)),
-        ("account", row["actor"], None if who is None else _read_who.decode(who[SALT:]).actor.id),
+    filed = (at, customer, actor, action, target, outcome, channel)
+    said = (
+        datetime.fromisoformat(content.time),
+        data.customer_id,
+        None if who is None else _read_who(who[SALT:]).actor.id,
+        data.action,
+        data.target.id,
+        data.outcome,
+        data.origin.channel,
     )
-    return next((name for name, column, said in filed if column != said), None)
+    if filed == said:
+        return None
+    return next(n for n, column, true in zip(_FILED, filed, said, strict=True) if column != true)

@@ -8,12 +8,14 @@ from typing import Final
 from audit_log import store
 from audit_log.alerts import Alerts, Finding
 from audit_log.checkpoint import Verifier
-from audit_log.verify import STEP, verify
+from audit_log.merkle import WIDTH
+from audit_log.verify import verify
 from shared.clock import Clock
 from shared.postgres import Pool, sole, transaction
 
-EVERY: Final = timedelta(seconds=5)
-"""Between two steps, of :data:`audit_log.verify.STEP` entries each."""
+EVERY: Final = timedelta(seconds=0.5)
+STEP: Final = 3 * WIDTH
+"""Entries read every so often: few at a time, as appending waits while they are checked."""
 
 
 @dataclass(frozen=True, slots=True)

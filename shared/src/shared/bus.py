@@ -30,7 +30,7 @@ from shared.outbox import Message, Outbox, enqueue
 from shared.postgres import Connection, Pool, transaction
 
 RETRY_SECONDS: Final = (0.1, 0.5, 2.0, 10.0, 30.0)
-LARGEST_BATCH: Final = 3000
+LARGEST_BATCH: Final = 5000
 _LONGEST_POLL: Final = 50  # ms; aiokafka asks a broker one thing at a time, so that busy partitions
 # wait for what it asks about quiet ones while a batch is worked on (the default is 500)
 _AT_A_TIME: Final = 20  # records between two looks at what else there is to do

@@ -4,6 +4,7 @@ go 1.26.0
 
 tool (
 	filippo.io/torchwood/cmd/litewitness
+	filippo.io/torchwood/cmd/spicy
 	github.com/johannesboyne/gofakes3/cmd/gofakes3
 	github.com/transparency-dev/tessera/cmd/fsck
 )

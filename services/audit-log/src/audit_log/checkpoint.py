@@ -25,6 +25,10 @@ def _from_base64(text: str) -> bytes:
     return raw
 
 
+KEYS_CHANGED: Final = "audit.key.rotated.v1"
+"""The type of the entry in which a log says that it signs with other keys from now on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verifier:
     """The name and public key that the signatures of a log or of a witness are checked with.

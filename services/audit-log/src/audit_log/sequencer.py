@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from audit_log import merkle, store
 from audit_log.appender import Appender, own_draft, seal
-from audit_log.checkpoint import Signer
+from audit_log.checkpoint import KEYS_CHANGED, Signer
 from audit_log.leaf import Kind
 from shared.clock import Clock
 from shared.events.gallra import CheckpointPublished
@@ -31,7 +31,7 @@ class Sequencer:
             before = await store.exchange_keys(tx, keys)
             if before and before != keys:
                 what = {"event": "log-keys-changed", "keys": keys, "before": before}
-                draft = own_draft(Kind.KEY_EVENT, "audit.key.rotated.v1", self.clock.now(), what)
+                draft = own_draft(Kind.KEY_EVENT, KEYS_CHANGED, self.clock.now(), what)
                 await self.appender.append(tx, [seal(draft)])
         await self.publish(pool)
 

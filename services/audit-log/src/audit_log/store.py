@@ -532,8 +532,8 @@ async def raw_payloads(tx: Connection, first: int, end: int) -> list[Any]:
     )
 
 
-async def receipts(tx: Connection, after: int = -1) -> list[tuple[int, bytes]]:
-    """Return index, and salt and body, of the purge receipts after index *after*, in order."""
+async def statements_of(tx: Connection, action: str, after: int = -1) -> list[tuple[int, bytes]]:
+    """Return index, and salt and body, of the entries of a type after index *after*, in order."""
     rows = await tx.fetch(
         """
         SELECT index, what
@@ -541,7 +541,7 @@ async def receipts(tx: Connection, after: int = -1) -> list[tuple[int, bytes]]:
          WHERE action = $1 AND index > $2 AND what IS NOT NULL
       ORDER BY index
         """,
-        RECEIPT,
+        action,
         after,
     )
     return [(row["index"], row["what"]) for row in rows]
@@ -715,7 +715,7 @@ async def receipts_for(tx: Connection, index: int) -> list[int]:
     """Return the indexes of the receipts for what was purged of an entry."""
     return [
         number
-        for number, what in await receipts(tx, after=index)
+        for number, what in await statements_of(tx, RECEIPT, after=index)
         if index in Receipt.read(json.loads(what[SALT:])).indexes
     ]
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 import msgspec
 from pyroaring import BitMap64
 
-from audit_log import merkle, sequence, store
-from audit_log.checkpoint import Checkpoint, Verifier, open_checkpoint
+from audit_log import merkle, receipt, sequence, store
+from audit_log.checkpoint import KEYS_CHANGED, Checkpoint, Verifier, open_checkpoint
 from audit_log.leaf import PARTS, SALT, Kind, leaves_in, part_digest
 from audit_log.merkle import HASH, WIDTH, Tile
 from audit_log.receipt import Receipt
@@ -26,6 +26,7 @@ STEP: Final = 32 * WIDTH
 """Entries read at a time."""
 
 _ACTIONS: Final = 1  # the retention class of category logs.action
+_NAMES: Final = {Kind.PURGE_RECEIPT: "receipt", Kind.KEY_EVENT: "key event"}
 _NAMED: Final = 20  # problems of one kind that are named one by one
 
 Progress = Callable[[int, int], None]
@@ -77,7 +78,7 @@ async def verify(
 
     Args:
         pool: Of the log's database.
-        keys: Those that checkpoints may be signed with.
+        keys: Those that the newest checkpoint may be signed with; of older ones the log tells.
         first: Rounded down to the beginning of a tile.
         end: No further than the newest checkpoint.
         since: A checkpoint from elsewhere that the log must extend; what it covers is not read.
@@ -97,7 +98,7 @@ async def verify(
 class _Walk:
     def __init__(self, tx: Connection, keys: Collection[Verifier], verdict: Verdict) -> None:
         self.tx = tx
-        self.keys = keys
+        self.keys = list(keys)
         self.verdict = verdict
         self.gone = {part: BitMap64() for part in PARTS}  # parts that are not there
         self.there = {part: BitMap64() for part in PARTS}
@@ -118,6 +119,7 @@ class _Walk:
         progress: Progress,
     ) -> None:
         verdict = self.verdict
+        await self._learn_keys()
         await self._read_newest()
         verdict.end = min(verdict.size if end is None else end, verdict.size)
         held = await store.tree_size(self.tx)
@@ -142,6 +144,14 @@ class _Walk:
         for kind, count in self.more.items():
             if count > _NAMED:
                 verdict.problems.append(f"and {count - _NAMED} more of this kind: {kind}")
+
+    async def _learn_keys(self) -> None:
+        """Add the keys that the log had before, as it says itself wherever it changed them."""
+        for index, content in await self._logged(Kind.KEY_EVENT, KEYS_CHANGED):
+            try:
+                self.keys += [Verifier.parse(vkey) for vkey in content["before"]]
+            except Rejected as error:
+                self.problem("key", f"key event {index}: {error}")
 
     async def _read_newest(self) -> None:
         if (newest := await store.latest_checkpoint(self.tx)) is not None:
@@ -259,10 +269,10 @@ class _Walk:
         looked_at = BitMap64()
         looked_at.add_range(first, end)
         covered = {part: BitMap64() for part in PARTS}
-        for index, receipt in await self._receipts():
-            for part in receipt.parts:
-                covered[part] |= receipt.indexes
-            if receipt.indexes and receipt.indexes.max() >= index:
+        for index, found in await self._receipts():
+            for part in found.parts:
+                covered[part] |= found.indexes
+            if found.indexes and found.indexes.max() >= index:
                 self.problem("receipt", f"receipt {index} names entries that come after it")
         touched = BitMap64()
         for part in PARTS:
@@ -276,17 +286,24 @@ class _Walk:
     async def _receipts(self) -> list[tuple[int, Receipt]]:
         """Return all receipts that are what was logged, with their indexes."""
         found: list[tuple[int, Receipt]] = []
-        for index, what in await store.receipts(self.tx):
+        for index, content in await self._logged(Kind.PURGE_RECEIPT, receipt.TYPE):
+            try:
+                found.append((index, Receipt.read(content)))
+            except Rejected as error:
+                self.problem("receipt", f"receipt {index}: {error}")
+        return found
+
+    async def _logged(self, kind: Kind, action: str) -> list[tuple[int, Any]]:
+        """Return the public content of all entries of a kind that is what was logged."""
+        found: list[tuple[int, Any]] = []
+        for index, what in await store.statements_of(self.tx, action):
             leaf = await store.leaves(self.tx, index, index + 1)
             digests = b"what\x00" + part_digest("what", what)
             committed = hashlib.sha256(b"evt1\x00" + digests).digest()
-            if not leaf or leaf[0][3] != Kind.PURGE_RECEIPT or leaf[0][32:] != committed:
-                self.problem("receipt", f"receipt {index}: it is not what was logged")
-                continue
-            try:
-                found.append((index, Receipt.read(msgspec.json.decode(what[SALT:]))))
-            except Rejected as error:
-                self.problem("receipt", f"receipt {index}: {error}")
+            if not leaf or leaf[0][3] != kind or leaf[0][32:] != committed:
+                self.problem("statement", f"{_NAMES[kind]} {index}: it is not what was logged")
+            else:
+                found.append((index, msgspec.json.decode(what[SALT:])))
         return found
 
 

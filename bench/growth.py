@@ -39,8 +39,9 @@ def fill(log: Log, first: int, count: int) -> None:
         step = min(STEP, count - start)
         publish(log, events(step, first=first + start, largest=LARGEST))
         print(f"  {first + start + step:,} published", flush=True)
-    while asyncio.run(log.ask("SELECT size FROM tree")) < size + count:
-        time.sleep(0.5)
+        behind = step if start + step < count else 0
+        while asyncio.run(log.ask("SELECT size FROM tree")) < size + start + step - behind:
+            time.sleep(0.2)
     print(f"  taken, {count / (time.perf_counter() - began):,.0f}/s", flush=True)
 
 

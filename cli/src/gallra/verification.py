@@ -15,9 +15,10 @@ from audit_log import mirror as mirroring
 from audit_log import public as publicly
 from audit_log.checkpoint import Verifier, open_checkpoint
 from audit_log.conformity import judge
+from audit_log.producers import lost
 from audit_log.sequence import named
 from audit_log.store import tenant_key as read_tenant_key
-from audit_log.verify import STEP, Verdict, verify
+from audit_log.verify import STEP, Purged, Verdict, verify
 from gallra.ask import ask
 from gallra.stackfile import Stack, read
 from shared.errors import Rejected
@@ -116,20 +117,26 @@ async def database(data: Path, vkey: str | None, span: Span, progress: Progress)
             verdict = await verify(
                 pool, keys, first=span.first, end=span.end, since=since, progress=progress
             )
-            return _outcome(verdict)
-        return await _in_segments(pool, keys, span, progress)
+        else:
+            verdict = await _in_segments(pool, keys, span, progress)
+        async with pool.acquire() as tx:
+            missing = await lost(tx)
+        more = {"with content": verdict.present, "purged with a receipt": verdict.purged}
+        return Outcome(verdict.size, verdict.problems, missing, more)
 
 
-async def _in_segments(pool: Any, keys: list[Verifier], span: Span, progress: Progress) -> Outcome:
+async def _in_segments(pool: Any, keys: list[Verifier], span: Span, progress: Progress) -> Verdict:
     """Verify segment after segment, so that an interruption costs one of them."""
     state = State(span.state or Path())
     total = state.load() or Verdict(first=span.first, end=span.first)
+    purged = Purged()
     while True:
-        verdict = await verify(pool, keys, first=total.end, end=total.end + _SEGMENT)
-        total.size, total.lost = verdict.size, verdict.lost
+        end = total.end + _SEGMENT
+        verdict = await verify(pool, keys, first=total.end, end=end, purged=purged)
+        total.size = verdict.size
         total.present += verdict.present
         total.purged += verdict.purged
-        total.problems += verdict.problems
+        total.problems += [p for p in verdict.problems if p not in total.problems]
         stuck = verdict.end <= total.end
         total.end = max(verdict.end, total.end)
         state.save(total)
@@ -137,12 +144,7 @@ async def _in_segments(pool: Any, keys: list[Verifier], span: Span, progress: Pr
         progress(total.end - span.first, last - span.first)
         if stuck or total.end >= last:
             state.path.unlink()
-            return _outcome(total)
-
-
-def _outcome(verdict: Verdict) -> Outcome:
-    more = {"with content": verdict.present, "purged with a receipt": verdict.purged}
-    return Outcome(verdict.size, verdict.problems, verdict.lost, more)
+            return total
 
 
 async def public(url: str, vkey: str | None, progress: Progress) -> Outcome:

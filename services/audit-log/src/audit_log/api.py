@@ -17,6 +17,7 @@ from audit_log.appender import Search, own_draft, seal
 from audit_log.ingest import prove, receipt
 from audit_log.leaf import Kind, identity, kind_of
 from audit_log.log_api import TEXT
+from audit_log.producers import lost as lost_by_source
 from shared.errors import Rejected
 from shared.postgres import Pool, transaction
 
@@ -215,14 +216,14 @@ async def producers(state: State) -> dict[str, Any]:
     pool: Pool = state.pool
     async with pool.acquire() as tx:
         rows = await store.producers(tx)
-        lost = await store.still_missing(tx)
+        lost = await lost_by_source(tx)
     return {
         "complete": not lost,
         "producers": [
             {
                 **row,
                 "missing": sequence.named(row["missing"]),
-                "lost": sequence.named(lost[row["source"]]) if row["source"] in lost else "",
+                "lost": lost.get(row["source"], ""),
             }
             for row in rows
         ],

@@ -33,6 +33,12 @@ async def _advance(tx: Connection, numbered: Sequence[tuple[str, int]], now: dat
     await store.write_counts(tx, after, now)
 
 
+async def lost(tx: Connection) -> dict[str, str]:
+    """Return, by producer, the numbers of the events that never arrived, as people write them."""
+    missing = await store.still_missing(tx)
+    return {source: sequence.named(numbers) for source, numbers in missing.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class LossWatch:
     """Raises an alert for numbers that are missing too long, and resolves it when they come."""

@@ -7,11 +7,11 @@ another, so a number that is missing now may come in a moment.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Final
 
 from pyroaring import BitMap64
 
+_MOST_RUNS: Final = 1000
 FARTHEST: Final = 1_000_000
 """A number farther than this from all others is an error or a forgery, not a loss."""
 
@@ -60,13 +60,29 @@ def advance(count: Count | None, numbers: Sequence[int]) -> Count:
 
 
 def named(numbers: BitMap64) -> str:
-    """Return *numbers* as people write them.
+    """Return *numbers* as people write them; of very many only the first are named.
 
     >>> named(BitMap64([1, 2, 3, 7]))
     '1-3, 7'
     """
-    listed = list(numbers)
-    starts = [0, *(i for i, (a, b) in enumerate(pairwise(listed), 1) if b != a + 1)]
-    ends = [*(i - 1 for i in starts[1:]), len(listed) - 1]
-    runs = [(listed[a], listed[b]) for a, b in zip(starts, ends, strict=True)] if listed else []
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+    runs: list[str] = []
+    count = 0
+    while count < len(numbers) and len(runs) < _MOST_RUNS:
+        first = numbers[count]
+        last = _end_of_run(numbers, first, count)
+        runs.append(str(first) if first == last else f"{first}-{last}")
+        count += last - first + 1
+    rest = [f"and {len(numbers) - count} more"] if count < len(numbers) else []
+    return ", ".join([*runs, *rest])
+
+
+def _end_of_run(numbers: BitMap64, first: int, place: int) -> int:
+    """Return the last of the numbers that follow *first*, which is at *place*, without a gap."""
+    low, high = first, first + len(numbers) - place - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        if numbers.rank(middle) - place == middle - first + 1:
+            low = middle
+        else:
+            high = middle - 1
+    return low

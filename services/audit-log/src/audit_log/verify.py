@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from pyroaring import BitMap64
 
-from audit_log import merkle, receipt, sequence, store
+from audit_log import merkle, receipt, store
 from audit_log.checkpoint import KEYS_CHANGED, Checkpoint, Verifier, open_checkpoint
 from audit_log.leaf import PARTS, SALT, Kind, leaves_in, part_digest
 from audit_log.merkle import HASH, WIDTH, Tile
@@ -43,7 +43,6 @@ class Verdict:
         present: Entries of which all content is there and matches.
         purged: Entries of which content is gone and accounted for.
         problems: What is wrong, in words that name indexes.
-        lost: By producer, the numbers of the events that never arrived.
     """
 
     size: int = 0
@@ -52,17 +51,26 @@ class Verdict:
     present: int = 0
     purged: int = 0
     problems: list[str] = field(default_factory=list[str])
-    lost: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def intact(self) -> bool:
         """True if nothing that was looked at had been changed."""
         return not self.problems
 
-    @property
-    def complete(self) -> bool:
-        """True if no producer misses an event."""
-        return not self.lost
+
+@dataclass(slots=True)
+class Purged:
+    """What receipts account for; kept between steps, it need not be read again.
+
+    Attributes:
+        covered: By part, the entries of which it may be gone.
+        last: The newest receipt that is in this.
+    """
+
+    covered: dict[str, BitMap64] = field(
+        default_factory=lambda: {part: BitMap64() for part in PARTS}
+    )
+    last: int = -1
 
 
 async def verify(
@@ -72,6 +80,7 @@ async def verify(
     first: int = 0,
     end: int | None = None,
     since: Checkpoint | None = None,
+    purged: Purged | None = None,
     progress: Progress = lambda _done, _of: None,
 ) -> Verdict:
     """Verify the entries from *first* up to *end* (all, by default) against the signed tree.
@@ -82,24 +91,26 @@ async def verify(
         first: Rounded down to the beginning of a tile.
         end: No further than the newest checkpoint.
         since: A checkpoint from elsewhere that the log must extend; what it covers is not read.
+        purged: What is known from the steps before; completed here.
         progress: Told how far it came.
     """
     # One snapshot: the log grows while we read.
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
         if since is not None:
             first = since.size
-        walk = _Walk(tx, keys, Verdict(first=first // WIDTH * WIDTH))
+        walk = _Walk(tx, keys, Verdict(first=first // WIDTH * WIDTH), purged or Purged())
         await walk.run(end, since, progress)
-        lost = await store.still_missing(tx)
-        walk.verdict.lost = {source: sequence.named(numbers) for source, numbers in lost.items()}
         return walk.verdict
 
 
 class _Walk:
-    def __init__(self, tx: Connection, keys: Collection[Verifier], verdict: Verdict) -> None:
+    def __init__(
+        self, tx: Connection, keys: Collection[Verifier], verdict: Verdict, purged: Purged
+    ) -> None:
         self.tx = tx
         self.keys = list(keys)
         self.verdict = verdict
+        self.purged = purged
         self.gone = {part: BitMap64() for part in PARTS}  # parts that are not there
         self.there = {part: BitMap64() for part in PARTS}
         self.tiles: dict[Tile, bytes] = {}  # as computed, as far as still needed
@@ -254,7 +265,7 @@ class _Walk:
                     self.gone[part].add(index)
             else:
                 whole += 1
-            if hashlib.sha256(b"evt1\x00" + digests).digest() != leaf[32:]:
+            if _committed(digests) != leaf[32:]:
                 self.problem("content", f"entry {index}: its content does not match the leaf")
             elif wrong := _misfiled(leaf, row):
                 self.problem("columns", f"entry {index} is filed under another {wrong}")
@@ -268,12 +279,7 @@ class _Walk:
         first, end = self.verdict.first, self.verdict.end
         looked_at = BitMap64()
         looked_at.add_range(first, end)
-        covered = {part: BitMap64() for part in PARTS}
-        for index, found in await self._receipts():
-            for part in found.parts:
-                covered[part] |= found.indexes
-            if found.indexes and found.indexes.max() >= index:
-                self.problem("receipt", f"receipt {index} names entries that come after it")
+        covered = await self._covered()
         touched = BitMap64()
         for part in PARTS:
             touched |= self.gone[part]
@@ -283,28 +289,42 @@ class _Walk:
             self.problem("kept", f"entry {index}: a receipt says that it was purged; it is there")
         self.verdict.purged = len(touched & (covered["who"] | covered["what"]))
 
-    async def _receipts(self) -> list[tuple[int, Receipt]]:
-        """Return all receipts that are what was logged, with their indexes."""
-        found: list[tuple[int, Receipt]] = []
-        for index, content in await self._logged(Kind.PURGE_RECEIPT, receipt.TYPE):
+    async def _covered(self) -> dict[str, BitMap64]:
+        """Return, by part, what receipts account for."""
+        covered = {part: BitMap64(known) for part, known in self.purged.covered.items()}
+        last, before = self.purged.last, len(self.verdict.problems)
+        for index, content in await self._logged(Kind.PURGE_RECEIPT, receipt.TYPE, last):
             try:
-                found.append((index, Receipt.read(content)))
+                found = Receipt.read(content)
             except Rejected as error:
                 self.problem("receipt", f"receipt {index}: {error}")
-        return found
+                continue
+            for part in found.parts:
+                covered[part] |= found.indexes
+            if found.indexes and found.indexes.max() >= index:
+                self.problem("receipt", f"receipt {index} names entries that come after it")
+            last = index
+        if len(self.verdict.problems) == before:  # else they are to be found the next time, too
+            self.purged.covered, self.purged.last = covered, last
+        return covered
 
-    async def _logged(self, kind: Kind, action: str) -> list[tuple[int, Any]]:
-        """Return the public content of all entries of a kind that is what was logged."""
+    async def _logged(self, kind: Kind, action: str, after: int = -1) -> list[tuple[int, Any]]:
+        """Return the public content of entries of a kind, as far as it is what was logged."""
         found: list[tuple[int, Any]] = []
-        for index, what in await store.statements_of(self.tx, action):
-            leaf = await store.leaves(self.tx, index, index + 1)
+        told = await store.statements_of(self.tx, action, after)
+        leaves = await store.leaves_at(self.tx, [index for index, _ in told])
+        for index, what in told:
+            leaf = leaves.get(index, b"")
             digests = b"what\x00" + part_digest("what", what)
-            committed = hashlib.sha256(b"evt1\x00" + digests).digest()
-            if not leaf or leaf[0][3] != kind or leaf[0][32:] != committed:
+            if leaf[3:4] != bytes([kind]) or leaf[32:] != _committed(digests):
                 self.problem("statement", f"{_NAMES[kind]} {index}: it is not what was logged")
             else:
                 found.append((index, msgspec.json.decode(what[SALT:])))
         return found
+
+
+def _committed(digests: bytes) -> bytes:
+    return hashlib.sha256(b"evt1\x00" + digests).digest()
 
 
 def _leads_to(size: int, tiles: Mapping[Tile, bytes], root: bytes) -> bool:

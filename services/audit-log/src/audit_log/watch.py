@@ -1,7 +1,7 @@
 """Reads the log again and again at a bounded rate, and raises an alert if anything differs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -9,13 +9,13 @@ from audit_log import store
 from audit_log.alerts import Alerts, Finding
 from audit_log.checkpoint import Verifier
 from audit_log.merkle import WIDTH
-from audit_log.verify import verify
+from audit_log.verify import Purged, verify
 from shared.clock import Clock
 from shared.postgres import Pool, sole, transaction
 
-EVERY: Final = timedelta(seconds=0.5)
-STEP: Final = 3 * WIDTH
-"""Entries read every so often: few at a time, as appending waits while they are checked."""
+EVERY: Final = timedelta(seconds=1)
+STEP: Final = 4 * WIDTH
+"""Entries read each time: few at a time, as appending waits while they are checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,14 @@ class Watch:
     verifiers: Sequence[Verifier]
     alerts: Alerts
     clock: Clock
+    purged: Purged = field(default_factory=Purged)
 
     async def step(self, pool: Pool) -> None:
         """Verify the next entries."""
         async with pool.acquire() as tx:
             position = await store.watch_position(tx)
-        verdict = await verify(pool, self.verifiers, first=position, end=position + STEP)
+        end = position + STEP
+        verdict = await verify(pool, self.verifiers, first=position, end=end, purged=self.purged)
         async with transaction(pool) as tx:
             if not await sole(tx, "watch"):
                 return

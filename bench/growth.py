@@ -78,7 +78,7 @@ def questions(since: datetime) -> dict[str, Callable[[random.Random], Question]]
         return {"from": start.isoformat(), "to": (start + timedelta(days=1)).isoformat()}
 
     def customer(chance: random.Random) -> Question:
-        return {"customer_id": f"c-{chance.randrange(500)}"}
+        return {"customer": f"c-{chance.randrange(500)}"}
 
     def account(chance: random.Random) -> Question:
         return {"actor": f"u-{chance.randrange(20_000)}"}

@@ -106,8 +106,11 @@ def test_new_entries_do_not_disturb_a_page(log: Live) -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [{"cursor": "x"}, {"cursor": "1-" + "9" * 40}, {"from": "yesterday"}, {"to": "2026-01-01T00"}],
-)
+    [
+        {"cursor": "x"}, {"cursor": "1-" + "9" * 40}, {"from": "yesterday"},
+        {"to": "2026-01-01T00"}, {"customer_id": "c-1"},
+    ],
+)  # fmt: skip
 def test_what_cannot_be_searched_for_is_said(shown: Live, params: dict[str, str]) -> None:
     answer = shown.service.get("/api/v1/entries", **params)
     assert answer.status_code == 400, answer.text

@@ -195,7 +195,7 @@ async def conformity(
     """Return which entries were purged early, late or without explanation, as people write it."""
     async with _reader(url or f"{read(data).urls['audit_log']}/log") as fetch:
         log = await publicly.read(fetch, await _public_keys(fetch, vkey), progress=progress)
-    found = judge(log.leaves, log.receipts(), log.terms(), datetime.now(UTC))
+    found = judge(log.leaves, log.receipts(), log.policies(), datetime.now(UTC))
     return {
         "early": named(found.early),
         "late": named(found.late),

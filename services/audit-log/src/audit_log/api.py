@@ -27,6 +27,9 @@ _MOST_EVIDENCE: Final = 1000
 _END: Final = 2**62
 _CONFLICT: Final = 409
 _ACCEPTED: Final = 202
+_PARAMETERS: Final = frozenset((
+    "customer", "actor", "action", "target", "outcome", "channel", "from", "to", "cursor", "format",
+))  # fmt: skip
 
 Index = Annotated[int, Parameter(ge=0, le=_END)]
 Format = Literal["csv", "jsonl", "ocsf"]
@@ -257,6 +260,7 @@ async def _note_access(state: State, purpose: str, found: list[store.Found]) -> 
 
 
 def wanted(  # noqa: PLR0917, PLR0913 - one for each way to search
+    request: Asked,
     customer: str | None = None,
     actor: str | None = None,
     action: str | None = None,
@@ -266,7 +270,13 @@ def wanted(  # noqa: PLR0917, PLR0913 - one for each way to search
     start: Start = None,
     end: End = None,
 ) -> store.Wanted:
-    """Return what the parameters of a request search for."""
+    """Return what the parameters of a request search for.
+
+    One that is unknown is refused: a misspelt filter would show what nobody asked for.
+    """
+    if unknown := sorted(set(request.query_params) - _PARAMETERS):
+        names = ", ".join(sorted(_PARAMETERS))
+        raise Rejected(f"{', '.join(unknown)}: not one of {names}", code="unknown-parameter")
     for name, instant in (("from", start), ("to", end)):
         if instant is not None and instant.tzinfo is None:
             raise Rejected(f"{name} has no offset from UTC: end it in Z", code="bad-time")

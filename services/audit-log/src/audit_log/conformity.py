@@ -1,7 +1,8 @@
 """Whether purges were lawful, found out from what is public: leaves, policies, receipts; pure.
 
 A leaf tells class and day.  The policy of the class tells how long such entries are kept at
-least, and how long at most where that follows from the day alone.
+least, and how long at most where that follows from the day alone.  A purge is judged by the
+version of the policy that its receipt names, which must have been in force when it was ordered.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,8 @@ from audit_log.receipt import Receipt
 
 _EPOCH: Final = date(1970, 1, 1)
 _ON_REQUEST: Final = "erasure-request"
+_ORDERS_LIVE: Final = timedelta(days=7)
+"""How long after its successor's day a version still explains a purge: as long as orders live."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,9 @@ class Term:
     fixed: bool
 
     @classmethod
-    def of(cls, policy: Mapping[str, Any]) -> "Term | None":
-        """Return the term in the statement of a policy version; None if it tells of none."""
-        data = policy.get("data", policy)
-        if "log_class" not in data or (data.get("keep_months") is None) == (
+    def of(cls, data: Mapping[str, Any]) -> "Term | None":
+        """Return the term that a policy version tells of; None if it tells of none."""
+        if data.get("log_class") is None or (data.get("keep_months") is None) == (
             data.get("keep_days") is None
         ):
             return None
@@ -59,9 +61,21 @@ class Term:
         return self.purge_from(day) + timedelta(days=self.grace_days) if self.fixed else None
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of the policy of a class, and the day on which the log tells of it."""
+
+    number: int
+    since: date
+    term: Term
+
+
 @dataclass(slots=True)
 class Conformity:
-    """What is wrong with the purges; indexes of entries."""
+    """What is wrong with the purges; indexes of entries.
+
+    A legal hold makes a purge late by right; whether one stood is for whoever placed it to show.
+    """
 
     early: BitMap64 = field(default_factory=BitMap64)
     late: BitMap64 = field(default_factory=BitMap64)
@@ -71,35 +85,57 @@ class Conformity:
 def judge(
     leaves: Sequence[bytes],
     receipts: Iterable[tuple[int, Receipt]],
-    terms: Mapping[int, Term],
+    policies: Mapping[int, Sequence[Version]],
     now: datetime,
 ) -> Conformity:
-    """Return which purges were early, which are late, and which no policy explains."""
+    """Return which purges were early, which are late, and which no policy explains.
+
+    Args:
+        leaves: All of the log.
+        receipts: Each with its index.
+        policies: By class, oldest version first.
+        now: By it, what is not purged is late or not.
+    """
     result = Conformity()
     gone = BitMap64()
     for index, receipt in receipts:
-        term = terms.get(receipt.log_class)
+        term = _term(policies.get(receipt.log_class, ()), receipt)
         asked = receipt.order.get("reason") == _ON_REQUEST
+        purged_on = day_of(receipt.purged_at)
         if set(receipt.parts) == set(PARTS):
             gone |= receipt.indexes
         for entry in receipt.indexes:
             if entry >= index or _class(leaves[entry]) != receipt.log_class or term is None:
                 result.unexplained.add(entry)
-            elif not asked and day_of(receipt.purged_at) < term.purge_from(_day(leaves[entry])):
+            elif not asked and purged_on < term.purge_from(leaf_day(leaves[entry])):
                 result.early.add(entry)
+            elif (limit := term.gone_by(leaf_day(leaves[entry]))) and limit < purged_on:
+                result.late.add(entry)
     today = day_of(now)
     for index, leaf in enumerate(leaves):
-        term = terms.get(_class(leaf))
-        if leaf[3] == Kind.EVENT and term is not None and index not in gone:
-            limit = term.gone_by(_day(leaf))
+        versions = policies.get(_class(leaf))
+        if leaf[3] == Kind.EVENT and versions and index not in gone:
+            limit = versions[-1].term.gone_by(leaf_day(leaf))
             if limit is not None and limit < today:
                 result.late.add(index)
     return result
+
+
+def _term(versions: Sequence[Version], receipt: Receipt) -> Term | None:
+    """Return the term that *receipt* goes by, if it was in force when the purge was ordered."""
+    day = day_of(receipt.purged_at)
+    for place, version in enumerate(versions, 1):
+        if version.number == receipt.order.get("policy_version"):
+            successor = versions[place] if place < len(versions) else None
+            outdated = successor is not None and successor.since + _ORDERS_LIVE < day
+            return None if outdated or version.since > day else version.term
+    return None
 
 
 def _class(leaf: bytes) -> int:
     return int.from_bytes(leaf[4:6], "big")
 
 
-def _day(leaf: bytes) -> date:
+def leaf_day(leaf: bytes) -> date:
+    """Return the day that a leaf tells."""
     return _EPOCH + timedelta(days=int.from_bytes(leaf[8:12], "big"))

@@ -11,7 +11,7 @@ from obstore.store import from_url
 
 from audit_log import merkle
 from audit_log.checkpoint import Checkpoint, Verifier, open_checkpoint
-from audit_log.conformity import Term
+from audit_log.conformity import Term, Version, leaf_day
 from audit_log.leaf import SIZE, Kind, commitment, part_digest
 from audit_log.merkle import WIDTH
 from audit_log.receipt import Receipt
@@ -89,13 +89,15 @@ class PublicLog:
             if kind is Kind.PURGE_RECEIPT
         ]
 
-    def terms(self) -> dict[int, Term]:
-        """Return how long the entries of each class are kept, by the newest policy."""
-        found: dict[int, Term] = {}
-        for _, (kind, content) in sorted(self.statements.items()):
-            if kind is Kind.POLICY_VERSION and (term := Term.of(content)) is not None:
-                found[content.get("data", content)["log_class"]] = term
-        return found
+    def policies(self) -> dict[int, list[Version]]:
+        """Return the versions of the policy of each class that tell how long entries are kept."""
+        found: dict[int, list[Version]] = {}
+        for index, (kind, content) in sorted(self.statements.items()):
+            told = content.get("data", {})
+            if kind is Kind.POLICY_VERSION and (term := Term.of(told)) is not None:
+                version = Version(told["version"], leaf_day(self.leaves[index]), term)
+                found.setdefault(told["log_class"], []).append(version)
+        return {of: sorted(told, key=lambda version: version.number) for of, told in found.items()}
 
 
 async def read(

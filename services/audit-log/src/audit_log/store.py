@@ -1,11 +1,13 @@
 """Every SQL statement of the audit-log; no rule is decided here."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
+import asyncpg
 from pyroaring import BitMap64
 
 from audit_log.leaf import PARTS, SALT, leaves_in, part_digest
@@ -13,6 +15,7 @@ from audit_log.merkle import WIDTH, Tile
 from audit_log.receipt import TYPE as RECEIPT
 from audit_log.receipt import Receipt
 from audit_log.sequence import Count
+from shared.errors import Rejected
 from shared.postgres import Connection
 
 PAYLOAD: Final = (
@@ -601,6 +604,7 @@ _CONDITIONS: Final = {
     "start": "at >= {}",
     "end": "at < {}",
 }
+_LONGEST_SEARCH: Final = "10s"
 _LAST: Final = chr(0x10FFFF)  # no action begins with what its prefix and this make
 
 
@@ -624,21 +628,39 @@ def _where(wanted: Wanted, before: tuple[datetime, int] | None) -> tuple[str, li
     return " AND ".join(conditions), values
 
 
+@asynccontextmanager
+async def _searching(tx: Connection) -> AsyncGenerator[None]:
+    try:
+        async with tx.transaction():
+            # How common the values are decides between the indexes: a plan for any will not do.
+            await tx.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            await tx.execute(f"SET LOCAL statement_timeout = '{_LONGEST_SEARCH}'")
+            yield
+    except asyncpg.QueryCanceledError:
+        narrower = "name a customer, an account, a target, or a shorter time"
+        raise Rejected(f"that took too long: {narrower}", code="too-broad") from None
+
+
 async def find(
     tx: Connection, wanted: Wanted, before: tuple[datetime, int] | None, limit: int
 ) -> list[Found]:
-    """Return up to *limit* entries that match, newest first, from strictly *before* on."""
+    """Return up to *limit* entries that match, newest first, from strictly *before* on.
+
+    Raises:
+        Rejected: it takes too long.
+    """
     where, values = _where(wanted, before)
-    rows = await tx.fetch(
-        f"""
-        SELECT {", ".join(Found.__slots__)}
-          FROM payload
-         WHERE {where}
-      ORDER BY at DESC, index DESC
-         LIMIT {limit:d}
-        """,  # noqa: S608 - conditions and names of ours, values apart
-        *values,
-    )
+    async with _searching(tx):
+        rows = await tx.fetch(
+            f"""
+            SELECT {", ".join(Found.__slots__)}
+              FROM payload
+             WHERE {where}
+          ORDER BY at DESC, index DESC
+             LIMIT {limit:d}
+            """,  # noqa: S608 - conditions and names of ours, values apart
+            *values,
+        )
     return [Found(**row) for row in rows]
 
 

@@ -88,6 +88,8 @@ CREATE INDEX payload_by_customer ON payload (customer_id, at, index);
 CREATE INDEX payload_by_actor ON payload (actor, at, index) WHERE actor IS NOT NULL;
 CREATE INDEX payload_by_action ON payload (action, at, index);
 CREATE INDEX payload_by_target ON payload (target, at, index) WHERE target IS NOT NULL;
+-- What failed or was denied is few, and often what people look for.
+CREATE INDEX payload_by_outcome ON payload (outcome, at, index) WHERE outcome <> 'success';
 
 -- The service adds a month when the first event of it comes, and can do nothing else to tables.
 CREATE FUNCTION open_month(month date) RETURNS void

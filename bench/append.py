@@ -40,9 +40,9 @@ async def taken(log: Log, count: int, since: int = 0) -> float:
     return (high[1] - low[1]) / (high[0] - low[0])
 
 
-def burst(log: Log, running: Running, first: int, count: int) -> float:
-    """Return the events/s at which *count* events that wait on the topic are taken."""
-    made = list(events(count, first=first))
+def burst(log: Log, running: Running, first: int, count: int, of: int | None = None) -> float:
+    """Return the events/s at which *count* events, of *of*, that wait on the topic are taken."""
+    made = list(events(count, first=first, of=of))
     size = asyncio.run(log.ask("SELECT size FROM tree"))
     with running.held():
         publish(log, made)

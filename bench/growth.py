@@ -31,13 +31,13 @@ QUERIES = 2000
 STEP = 250_000
 
 
-def fill(log: Log, first: int, count: int) -> None:
-    """Publish *count* events while the log takes them; return when all are in."""
+def fill(log: Log, first: int, count: int, of: int) -> None:
+    """Publish *count* events, of *of*, while the log takes them; return when all are in."""
     began = time.perf_counter()
     size = asyncio.run(log.ask("SELECT size FROM tree"))
     for start in range(0, count, STEP):
         step = min(STEP, count - start)
-        publish(log, events(step, first=first + start, largest=LARGEST))
+        publish(log, events(step, first=first + start, of=of, largest=LARGEST))
         print(f"  {first + start + step:,} published", flush=True)
         behind = step if start + step < count else 0
         while asyncio.run(log.ask("SELECT size FROM tree")) < size + start + step - behind:
@@ -221,10 +221,10 @@ def measure(folder: Path, count: int) -> Section:
         log = asyncio.run(new_log(infra))
         with audit_log(log, 2) as running:
             tenth, many = count // 10, count // 25
-            fill(log, 0, tenth)
-            early = burst(log, running, tenth, many)
-            fill(log, tenth + many, count - tenth - 2 * many)
-            late = burst(log, running, count - many, many)
+            fill(log, 0, tenth, count)
+            early = burst(log, running, tenth, many, count)
+            fill(log, tenth + many, count - tenth - 2 * many, count)
+            late = burst(log, running, count - many, many, count)
             row(f"append at {tenth:,} entries, two processes", f"{early:,.0f}/s")
             row(
                 f"append at {count - many:,} entries",
@@ -268,7 +268,8 @@ def measure(folder: Path, count: int) -> Section:
             )
             row("largest memory of a process, after that", f"{running.peak_memory():.0f} MB")
     text = (
-        f"{count:,} events of 500 customers, every tenth of one more, over ten days. Rates of "
+        f"{count:,} events of 500 customers, every tenth of one more, in the order in which they "
+        "happened over ten days, so that all lie in one partition or two. Rates of "
         f"append are those of {count // 25:,} events that wait on the topic. Search is over HTTP, "
         "three pages of a hundred entries for each question, each noted in the log as access; "
         "nothing else runs meanwhile."

@@ -38,15 +38,21 @@ def rig(folder: Path) -> Iterator[Infrastructure]:
     with infrastructure(folder, Ports.from_base(0)) as infra:
         make_ready(infra, lambda _: None)
         asyncio.run(_tune(infra))
+        [server] = [part for part in infra.parts if part.name == "postgres"]
+        server.stop()
+        server.start()
+        server.wait_ready()
         yield infra
 
 
+TUNED = {"max_wal_size": "16GB", "checkpoint_timeout": "15min", "shared_buffers": "4GB"}
+"""PostgreSQL as on a server of its own, where others would use what it leaves: for all measured."""
+
+
 async def _tune(infra: Infrastructure) -> None:
-    """Let the write-ahead log grow as it would on a server of its own: same for all measured."""
     connection = await asyncpg.connect(infra.admin)
-    await connection.execute("ALTER SYSTEM SET max_wal_size = '16GB'")
-    await connection.execute("ALTER SYSTEM SET checkpoint_timeout = '15min'")
-    await connection.execute("SELECT pg_reload_conf()")
+    for name, value in TUNED.items():
+        await connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
     await connection.close()
 
 
@@ -89,18 +95,22 @@ async def new_log(infra: Infrastructure) -> Log:
 Made = tuple[bytes, list[tuple[str, bytes]], bytes]
 
 
-def events(count: int, *, first: int = 0, largest: str | None = None) -> Iterator[Made]:
-    """Yield key, headers and body of *count* actions of about 500 bytes, over the last ten days.
+def events(
+    count: int, *, first: int = 0, of: int | None = None, largest: str | None = None
+) -> Iterator[Made]:
+    """Yield key, headers and body of *count* actions of about 500 bytes.
 
-    They are of 500 customers; every tenth is of the *largest*, if there is one.
+    They are number *first* and on *of* so many (by default, all) that happened one after another
+    over the last ten days.  They are of 500 customers; every tenth is of the *largest*, if there
+    is one.
     """
     chance = random.Random(4711 + first)
     began = datetime.now(UTC) - timedelta(days=10)
-    for number in range(count):
+    for number in range(first, first + count):
         customer = f"c-{chance.randrange(500)}"
         if largest and number % 10 == 0:
             customer = largest
-        at = began + timedelta(days=10) * number / count
+        at = began + timedelta(days=10) * number / (of or first + count)
         body = {
             "v": 1,
             "action": f"compute.server.{VERBS[number % 4]}",
@@ -123,7 +133,7 @@ def events(count: int, *, first: int = 0, largest: str | None = None) -> Iterato
             "ce_source": "//portal/sto2",
             "ce_type": "platform.action.performed.v1",
             "ce_time": at.isoformat().replace("+00:00", "Z"),
-            "ce_sequence": str(first + number + 1),
+            "ce_sequence": str(number + 1),
             "content-type": "application/json",
         }
         yield (

@@ -55,7 +55,7 @@ class Grown:
 
     def purge(self, customer: str, how: str) -> None:
         """Have a bucket of a customer purged, and check the log as that left it."""
-        query = "SELECT record_id FROM bucket WHERE customer_id = $1 AND state <> 'purged' LIMIT 1"
+        query = "SELECT record_id FROM bucket WHERE customer_id = $1 LIMIT 1"
         record = asyncio.run(ask(self.log.database, query, customer))
         before = self.log.service.size()
         self.log.purge(record, how)

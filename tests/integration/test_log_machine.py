@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tests.conftest import Database
-from tests.integration.test_master_log import Log, action
+from tests.integration.test_master_log import Log, action, delivery
 
 from audit_log import merkle
 from audit_log.checkpoint import Checkpoint, open_checkpoint
@@ -58,6 +58,11 @@ class Machine(RuleBasedStateMachine):
         self.run(self.log.take(*(action(self.size + n, customer) for n in range(count))))
         self.size += count
 
+    @rule(count=st.sampled_from([1, 3, 40]), customer=st.sampled_from("ab"))
+    def deliver(self, count: int, customer: str) -> None:
+        self.run(self.log.take(*(delivery(self.size + n, customer) for n in range(count))))
+        self.size += count
+
     @rule()
     def publish(self) -> None:
         self.run(self.log.sign())
@@ -87,9 +92,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.size)
     @rule(part_only=st.booleans())
     def purge(self, part_only: bool) -> None:
-        waiting = self.run(
-            self.pool.fetchval("SELECT count(*) FROM bucket WHERE state NOT IN ('purged')")
-        )
+        waiting = self.run(self.pool.fetchval("SELECT count(*) FROM bucket"))
         if waiting:
             action_ = "anonymise" if part_only else "erase"
             self.run(self.log.purge(PurgePrepare, PurgeCommit, action=action_))

@@ -24,7 +24,13 @@ from audit_log.sequencer import Sequencer
 from audit_log.verify import Verdict, verify
 from shared.clock import VirtualClock
 from shared.events import Data
-from shared.events.gallra import PurgeCancel, PurgeCommand, PurgeCommit, PurgePrepare
+from shared.events.gallra import (
+    DeliveryChanged,
+    PurgeCancel,
+    PurgeCommand,
+    PurgeCommit,
+    PurgePrepare,
+)
 from shared.events.platform import ActionPerformed, Actor, Origin, Target
 from shared.holder import PurgeDesk, command_hash
 from shared.inbox import Sight
@@ -83,14 +89,14 @@ class Log:
 
     async def purge(self, *kinds: type[PurgeCommand], action: str = "erase") -> str:
         """Send commands about the oldest bucket; return its record id."""
-        record: str = await self.pool.fetchval(
-            "SELECT record_id FROM bucket WHERE state <> 'purged' ORDER BY id LIMIT 1"
+        record, category = await self.pool.fetchrow(
+            "SELECT record_id, category FROM bucket ORDER BY id LIMIT 1"
         )
         fields: dict[str, Any] = {
             "job_id": "j",
             "chunk_id": f"ch-{record}-{action}",
             "holder": "audit-log",
-            "category": "logs.action",
+            "category": category,
             "action": action,
             "refs": [record],
             "reason": "deadline",
@@ -115,6 +121,18 @@ def action(number: int, customer: str = "c-1") -> ActionPerformed:
         origin=Origin(channel="portal", ip="192.0.2.77", agent="Browser/1.0"),
         target=Target(type="compute.server", id=f"srv-{number}"),
         customer_id=customer,
+    )
+
+
+def delivery(number: int, customer: str = "c-1") -> DeliveryChanged:
+    return DeliveryChanged(
+        delivery_id=f"d-{number}",
+        message_id="m-1",
+        message_type="maintenance-window",
+        customer_id=customer,
+        recipient_token=f"s-{number}",
+        state="accepted",
+        at=NOW,
     )
 
 
@@ -204,13 +222,25 @@ async def test_a_part_is_purged_and_the_rest_still_opens(log: Log) -> None:
     assert (await log.verdict()).problems == []
 
 
+async def test_a_delivery_made_anonymous_tells_no_more_who_got_it(log: Log) -> None:
+    await log.take(delivery(77))
+    await log.purge(PurgePrepare, PurgeCommit, action="anonymise")
+    await log.sign()
+    kinds = [leaf[3] for leaf in await _leaves(log)]
+    assert kinds == [Kind.EVENT, Kind.PURGE_RECEIPT]
+    rows = await log.pool.fetch("SELECT * FROM payload WHERE index = 0")
+    assert b"s-77" not in b"".join(v for v in rows[0].values() if isinstance(v, bytes))
+    assert b'"state":"accepted"' in rows[0]["what"], "that a mail was sent is still told"
+    assert (await log.verdict()).problems == []
+
+
 async def test_the_key_of_a_tenant_dies_with_its_last_entry(log: Log) -> None:
     await log.take(action(1, "c-1"), action(2, "c-2"))
-    record = await log.purge(PurgePrepare, PurgeCommit)
-    left = await log.pool.fetch("SELECT customer_id FROM tenant")
-    gone = await log.pool.fetchval("SELECT customer_id FROM bucket WHERE record_id = $1", record)
-    assert {gone, *(row["customer_id"] for row in left)} == {"c-1", "c-2"}
-    assert len(left) == 1
+    await log.purge(PurgePrepare, PurgeCommit)
+    tenants = await log.pool.fetch("SELECT customer_id FROM tenant")
+    assert len(tenants) == 1
+    buckets = await log.pool.fetch("SELECT customer_id FROM bucket")
+    assert buckets == tenants, "what was purged leaves no trace of whose it was"
     assert [leaf[3] for leaf in await _leaves(log)][2:] == [Kind.PURGE_RECEIPT, Kind.KEY_EVENT]
 
 

@@ -1,5 +1,6 @@
 """Purges judged from what is public: exactly the wrong ones are named."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -24,18 +25,30 @@ def leaf(day: date, log_class: int = 1, kind: Kind = Kind.EVENT) -> bytes:
 def receipt(
     *indexes: int,
     log_class: int = 1,
-    at: datetime = NOW,
     reason: str = "deadline",
     version: int = 1,
+    parts: Sequence[str] = PARTS,
 ) -> Receipt:
     order = {"reason": reason, "policy_version": version}
-    return Receipt(log_class, PARTS, BitMap64(indexes), order, at)
+    return Receipt(log_class, parts, BitMap64(indexes), order, NOW)
+
+
+def judged(
+    entries: Sequence[bytes],
+    *receipts: Receipt | tuple[date, Receipt],
+    policies: Mapping[int, Sequence[Version]] = POLICIES,
+) -> tuple[set[int], set[int], set[int]]:
+    """Return early, late and unexplained of a log of *entries* and then *receipts*, of today."""
+    dated = [given if isinstance(given, tuple) else (NOW.date(), given) for given in receipts]
+    leaves = [*entries, *(leaf(day, 0, Kind.PURGE_RECEIPT) for day, _ in dated)]
+    numbered = [(index, told) for index, (_, told) in enumerate(dated, len(entries))]
+    found = judge(leaves, numbered, policies, NOW)
+    return set(found.early), set(found.late), set(found.unexplained)
 
 
 def test_lawful_purges_and_none_are_fine() -> None:
     old, new = leaf(date(2025, 11, 1)), leaf(date(2026, 11, 1))
-    found = judge([old, new, old], [(2, receipt(0))], POLICIES, NOW)
-    assert (found.early, found.late, found.unexplained) == (BitMap64(),) * 3
+    assert judged([old, new], receipt(0)) == (set(), set(), set())
 
 
 def test_one_early_one_late_one_unexplained() -> None:
@@ -43,28 +56,18 @@ def test_one_early_one_late_one_unexplained() -> None:
     leaves[17] = leaf(date(2025, 11, 23))  # its year ends with this day
     leaves[40] = leaf(date(2024, 11, 1), log_class=6)
     leaves[41] = leaf(date(2024, 11, 16), log_class=6)  # within its grace, and of another class
-    leaves.append(leaf(NOW.date(), 0, Kind.PURGE_RECEIPT))
-    receipts = [(200, receipt(3, 17, 41)), (200, receipt(5, 200))]
-    found = judge(leaves, receipts, POLICIES, NOW)
-    assert set(found.early) == {17}
-    assert set(found.late) == {40}
-    assert set(found.unexplained) == {41, 200}
+    early, late, unexplained = judged(leaves, receipt(3, 17, 41), receipt(5, 200, 201))
+    assert (early, late, unexplained) == ({17}, {40}, {41, 200, 201})
 
 
 def test_what_a_person_asked_for_is_not_early() -> None:
-    found = judge(
-        [leaf(NOW.date()), leaf(NOW.date())],
-        [(1, receipt(0, reason="erasure-request"))],
-        POLICIES,
-        NOW,
-    )
-    assert not found.early
+    asked = receipt(0, reason="erasure-request")
+    assert judged([leaf(NOW.date()), leaf(NOW.date())], asked) == (set(), set(), set())
 
 
 def test_a_purge_that_came_too_late_is_named_though_it_was_done() -> None:
-    leaves = [leaf(date(2024, 11, 14), 6), leaf(date(2024, 11, 15), 6), leaf(NOW.date())]
-    found = judge(leaves, [(2, receipt(0, 1, log_class=6))], POLICIES, NOW)
-    assert (set(found.late), set(found.early)) == ({0}, set())
+    leaves = [leaf(date(2024, 11, 14), 6), leaf(date(2024, 11, 15), 6)]
+    assert judged(leaves, receipt(0, 1, log_class=6)) == (set(), {0}, set())
 
 
 def test_a_purge_is_judged_by_the_version_it_was_ordered_under() -> None:
@@ -74,20 +77,32 @@ def test_a_purge_is_judged_by_the_version_it_was_ordered_under() -> None:
             Version(2, date(2026, 6, 1), Term(36, 0, 7, fixed=False)),
         ]
     }
-    leaves = [leaf(date(2025, 1, 1)) for _ in range(6)]
-    in_force = datetime(2026, 2, 1, tzinfo=UTC)
-    on_its_way = datetime(2026, 6, 8, 12, tzinfo=UTC)
-    receipts = [
-        (5, receipt(0, at=in_force)),
-        (5, receipt(1, at=on_its_way)),  # ordered before the change
-        (5, receipt(2, at=on_its_way + timedelta(days=1))),  # a version that was no more
-        (5, receipt(3, at=on_its_way, version=2)),
-        (5, receipt(4, at=in_force, version=2)),  # a version that was not yet
-        (5, receipt(4, at=in_force, version=3)),
-    ]
-    found = judge(leaves, receipts, policies, NOW)
-    assert set(found.early) == {3}
-    assert set(found.unexplained) == {2, 4}
+    in_force, on_its_way = date(2026, 2, 1), date(2026, 6, 8)
+    early, late, unexplained = judged(
+        [leaf(date(2025, 1, 1)) for _ in range(5)],
+        (in_force, receipt(0)),
+        (on_its_way, receipt(1)),  # ordered before the change
+        (on_its_way + timedelta(days=1), receipt(2)),  # a version that was no more
+        (on_its_way, receipt(3, version=2)),
+        (in_force, receipt(4, version=2)),  # a version that was not yet
+        (in_force, receipt(4, version=3)),
+        policies=policies,
+    )
+    assert (early, late, unexplained) == ({3}, set(), {2, 4})
+
+
+def test_what_must_only_be_made_anonymous_is_gone_with_its_person() -> None:
+    told = {"log_class": 6, "keep_months": 24, "fixed": True, "action": "anonymise"}
+    term = Term.of(told)
+    assert term is not None
+    leaves = [leaf(date(2024, 6, 1), 6) for _ in range(2)]
+    then = date(2026, 6, 2)
+    receipts = (
+        (then, receipt(0, log_class=6, parts=["who"])),
+        (then, receipt(1, log_class=6, parts=["network"])),
+    )
+    policies = {6: [Version(1, LONG_AGO, term)]}
+    assert judged(leaves, *receipts, policies=policies) == (set(), {1}, set())
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ FIELDS: Final = frozenset(
         "topic", "partition", "offset", "group", "event_id", "event_type", "code", "reason",
         "job", "job_id", "chunk_id", "category", "holder", "size", "count", "seconds", "delay",
         "state", "error", "sqlstate", "where", "address", "version", "names",
+        "witness",
     }
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyroaring import BitMap64
@@ -12,15 +13,19 @@ from audit_log.leaf import Kind
 from shared.postgres import Pool, transaction
 
 
+@dataclass(slots=True)
+class _Batch:
+    notes: list[Sealed] = field(default_factory=list[Sealed])
+    written: bool = False
+
+
 class AccessNotes:
     """Appends notes of access; those that come while others are written go together."""
 
     def __init__(self, appender: Appender) -> None:
         self._appender = appender
-        self._waiting: list[Sealed] = []
+        self._open = _Batch()
         self._turn = asyncio.Lock()
-        self._written = 0
-        self._asked = 0
 
     async def note(self, pool: Pool, purpose: str, indexes: Sequence[int], **more: Any) -> None:
         """Return when it is in the log that the content of *indexes* is about to be shown."""
@@ -30,18 +35,20 @@ class AccessNotes:
             "indexes": receipt.written(BitMap64(indexes)),
             **more,
         }
-        draft = own_draft(Kind.ACCESS, "audit.access.v1", self._appender.clock.now(), body)
-        self._waiting.append(seal(draft))
-        self._asked += 1
-        mine = self._asked
+        batch = self._add(body)
         async with self._turn:
-            if self._written >= mine:
-                return  # went with another's
-            batch, self._waiting = self._waiting, []
-            try:
+            # Whose batch failed writes a note of its own: whether the failed ones are in the log
+            # nobody knows, and a look that is noted twice does no harm.
+            while not batch.written:
+                if batch is not self._open:
+                    batch = self._add(body)
+                self._open = _Batch()
                 async with transaction(pool) as tx:
-                    await self._appender.append(tx, batch)
-            except BaseException:
-                self._waiting = batch + self._waiting
-                raise
-            self._written += len(batch)
+                    await self._appender.append(tx, batch.notes)
+                batch.written = True
+
+    def _add(self, body: Mapping[str, Any]) -> _Batch:
+        now = self._appender.clock.now()
+        batch = self._open
+        batch.notes.append(seal(own_draft(Kind.ACCESS, "audit.access.v1", now, body)))
+        return batch

@@ -7,19 +7,24 @@ from typing import Annotated, Any, Final, Literal
 
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
-from litestar.exceptions import ClientException, HTTPException, NotFoundException
+from litestar.exceptions import (
+    ClientException,
+    HTTPException,
+    NotFoundException,
+    ServiceUnavailableException,
+)
 from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
 
 from audit_log import evidence, search, sequence, store, views
 from audit_log.access import AccessNotes
 from audit_log.appender import Search, own_draft, seal
-from audit_log.ingest import prove, receipt
 from audit_log.leaf import Kind, identity, kind_of
 from audit_log.log_api import TEXT
 from audit_log.producers import lost as lost_by_source
+from audit_log.proving import Covering, covering, prove, receipt
 from shared.errors import Rejected
-from shared.postgres import Pool, transaction
+from shared.postgres import Connection, Pool, transaction
 
 _PAGE: Final = 100
 _STEP: Final = 2000
@@ -113,13 +118,13 @@ def _content(payload: store.Payload) -> dict[str, Any]:
 
 @get("/api/v1/entries/{index:int}/proof", media_type=TEXT)
 async def proof(state: State, index: Index) -> str:
-    """Return the ``.tlog-proof`` of an entry against the newest checkpoint."""
+    """Return the ``.tlog-proof`` of an entry against the newest checkpoint with its quorum."""
     pool: Pool = state.pool
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
-        found = await prove(tx, index)
-    if found is None:
-        raise NotFoundException("no checkpoint covers that entry yet; ask again in a second")
-    return str(found)
+        under = await covering(tx, state.quorum, index)
+        if under is None:
+            raise NotFoundException("no checkpoint covers that entry yet; ask again in a second")
+        return str(await prove(tx, under, index))
 
 
 @post("/api/v1/entries/{index:int}/corrections")
@@ -170,23 +175,25 @@ async def export(
 
 
 async def _exported(state: State, wanted: store.Wanted, form: Format) -> AsyncIterator[bytes]:
+    """Yield page after page; a reader that is slow keeps no connection to the database."""
     pool: Pool = state.pool
+    cursor: str | None = None
     head = True
-    async with pool.acquire() as tx:
-        async for found in search.everything(tx, wanted, _STEP):
-            await _note_access(state, "export", found)
-            rows = [asdict(f) for f in found]
-            match form:
-                case "csv":
-                    yield views.as_csv(rows, head=head)
-                case "jsonl":
-                    yield views.as_jsonl(rows)
-                case "ocsf":
-                    leaves = await store.leaves_at(tx, [f.index for f in found])
-                    yield views.as_ocsf(rows, leaves, state.verifiers[0].name)
-            head = False
-    if head and form == "csv":
-        yield views.as_csv([], head=True)
+    while head or cursor is not None:
+        async with pool.acquire() as tx:
+            found, cursor = await search.page(tx, wanted, cursor, _STEP)
+            indexes = [f.index for f in found]
+            leaves = await store.leaves_at(tx, indexes) if form == "ocsf" else {}
+        await _note_access(state, "export", found)
+        rows = [asdict(f) for f in found]
+        match form:
+            case "csv":
+                yield views.as_csv(rows, head=head)
+            case "jsonl":
+                yield views.as_jsonl(rows)
+            case "ocsf":
+                yield views.as_ocsf(rows, leaves, state.verifiers[0].name)
+        head = False
 
 
 @get("/api/v1/evidence", media_type="application/zip")
@@ -195,22 +202,26 @@ async def package(state: State, wanted: store.Wanted) -> Response[bytes]:
     pool: Pool = state.pool
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
         found, more = await search.page(tx, wanted, None, _MOST_EVIDENCE)
-        proven = [(await prove(tx, f.index), await store.payload(tx, f.index)) for f in found]
-    if more is not None or not found:
-        problem = f"{_MOST_EVIDENCE} or more" if found else "no"
-        raise ClientException(f"{problem} entries match: ask for fewer, or for others")
+        if more is not None or not found:
+            problem = f"more than {_MOST_EVIDENCE}" if found else "no"
+            raise ClientException(f"{problem} entries match: ask for fewer, or for others")
+        under = await covering(tx, state.quorum, max(f.index for f in found))
+        if under is None or not under.enough:
+            missing = "checkpoint covers" if under is None else "quorum of witnesses has signed"
+            text = f"no {missing} all of these entries yet; ask again in a while"
+            raise ServiceUnavailableException(text)
+        listed = [entry for f in found if (entry := await _evidence(tx, under, f))]
     await _note_access(state, "evidence", found)
-    listed = [
-        evidence.Entry(p, payload.parts, payload.purged)
-        for p, payload in proven
-        if p is not None and payload is not None
-    ]
-    if not listed:
-        raise NotFoundException("no checkpoint covers these entries yet; ask again in a second")
-    policy: str = state.policy
-    made = evidence.build(listed, listed[0].proof.note, policy, state.signer)
+    made = evidence.build(listed, under.note, state.policy, state.signer)
     headers = {"content-disposition": 'attachment; filename="evidence.zip"'}
     return Response(made, headers=headers, media_type="application/zip")
+
+
+async def _evidence(tx: Connection, under: Covering, found: store.Found) -> evidence.Entry | None:
+    payload = await store.payload(tx, found.index)
+    if payload is None:
+        return None
+    return evidence.Entry(await prove(tx, under, found.index), payload.parts, payload.purged)
 
 
 @get("/api/v1/producers")
@@ -247,7 +258,7 @@ async def ingest(request: Asked, state: State) -> Response[str]:
             raise HTTPException(str(error), status_code=_CONFLICT) from None
         raise
     path = f"/api/v1/entries/{index}/proof"
-    found = await receipt(pool, index)
+    found = await receipt(pool, state.quorum, index)
     if found is None:
         return Response("", status_code=_ACCEPTED, headers={"location": path}, media_type=TEXT)
     return Response(str(found), headers={"location": path}, media_type=TEXT)

@@ -81,6 +81,7 @@ def build(settings: Settings) -> Service:
             "signer": signer,
             "verifiers": signer.verifiers,
             "policy": _text(signer, settings.witnesses),
+            "quorum": policy,
             "appender": appender,
             "access": AccessNotes(appender),
             "ingest": Ingest(handlers, clock),

@@ -5,7 +5,7 @@ least, and how long at most where that follows from the day alone.  A purge is j
 version of the policy that its receipt names, which must have been in force when it was ordered.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -27,12 +27,14 @@ class Term:
 
     Attributes:
         fixed: Whether they must go after the period and *grace_days*, whatever else happens.
+        parts: Those that must go; the others may stay.
     """
 
     months: int
     days: int
     grace_days: int
     fixed: bool
+    parts: Collection[str] = PARTS
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "Term | None":
@@ -46,6 +48,7 @@ class Term:
             data.get("keep_days") or 0,
             data.get("grace_days") or 0,
             bool(data.get("fixed")),
+            ("who",) if data.get("action") == "anonymise" else PARTS,
         )
 
     def purge_from(self, day: date) -> date:
@@ -99,10 +102,10 @@ def judge(
     result = Conformity()
     gone = BitMap64()
     for index, receipt in receipts:
-        term = _term(policies.get(receipt.log_class, ()), receipt)
+        purged_on = leaf_day(leaves[index])
+        term = _term(policies.get(receipt.log_class, ()), receipt, purged_on)
         asked = receipt.order.get("reason") == _ON_REQUEST
-        purged_on = day_of(receipt.purged_at)
-        if set(receipt.parts) == set(PARTS):
+        if term is not None and set(term.parts) <= set(receipt.parts):
             gone |= receipt.indexes
         for entry in receipt.indexes:
             if entry >= index or _class(leaves[entry]) != receipt.log_class or term is None:
@@ -121,9 +124,8 @@ def judge(
     return result
 
 
-def _term(versions: Sequence[Version], receipt: Receipt) -> Term | None:
-    """Return the term that *receipt* goes by, if it was in force when the purge was ordered."""
-    day = day_of(receipt.purged_at)
+def _term(versions: Sequence[Version], receipt: Receipt, day: date) -> Term | None:
+    """Return the term that a receipt of *day* goes by, if it was in force when it was ordered."""
     for place, version in enumerate(versions, 1):
         if version.number == receipt.order.get("policy_version"):
             successor = versions[place] if place < len(versions) else None

@@ -1,7 +1,7 @@
-"""Asks witnesses to cosign the log, and says so while too few do."""
+"""Asks witnesses to cosign the log, and says so while one does not."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import httpx
@@ -13,14 +13,17 @@ from audit_log.witness import Policy, request
 from shared import logs
 from shared.clock import Clock
 from shared.errors import Rejected
+from shared.logs import describe
 from shared.postgres import Pool, sole, transaction
 
 PATIENCE: Final = timedelta(minutes=1)
-"""How long the newest checkpoint may lack its quorum before somebody is told."""
+"""How long the newest checkpoint may lack a cosignature before somebody is told."""
 
 _TIMEOUT: Final = 5.0  # seconds for one witness; the others do not wait for it
 _CONFLICT: Final = 409
+_INCONSISTENT: Final = 422
 _SIZE: Final = "text/x.tlog.size"
+_REFUSALS: Final = frozenset({"rollback", "fork"})
 
 _log = logs.get(__name__)
 
@@ -32,7 +35,10 @@ class Cosigning:
         self.policy = policy
         self.alerts = alerts
         self.clock = clock
-        self._satisfied_at = clock.now()
+        now = clock.now()
+        self._satisfied_at = now
+        self._agreed_at = dict.fromkeys(policy.urls, now)
+        self._refused: set[str] = set()
 
     async def run(self, pool: Pool) -> None:
         """Have the newest checkpoint cosigned by every witness that has not done it yet."""
@@ -49,12 +55,23 @@ class Cosigning:
         async with transaction(pool) as tx:
             agreed = self.policy.agreed(await store.cosigned(tx, size))
             now = self.clock.now()
+            self._agreed_at |= dict.fromkeys(agreed, now)
             if self.policy.satisfied(agreed):
                 self._satisfied_at = now
             if await sole(tx, "witness-alert"):
-                missing = sorted(set(self.policy.urls) - agreed)
-                lacking = now - self._satisfied_at >= PATIENCE
-                await self.alerts.stand(tx, "witness", [_lacking(missing)] if lacking else [])
+                await self.alerts.stand(tx, "witness", self._findings(now))
+
+    def _findings(self, now: datetime) -> list[Finding]:
+        away = [
+            name
+            for name, at in self._agreed_at.items()
+            if now - at >= PATIENCE and name not in self._refused
+        ]
+        findings = [_refusing(name) for name in sorted(self._refused)]
+        findings += [_away(name) for name in sorted(away)]
+        if now - self._satisfied_at >= PATIENCE:
+            findings.append(_lacking(sorted({*away, *self._refused})))
+        return findings
 
     async def _ask(self, pool: Pool, name: str, old: int, size: int, note: str) -> None:
         try:
@@ -67,8 +84,11 @@ class Cosigning:
             line = _line(answer.text, self.policy.witnesses[name], note)
             async with transaction(pool) as tx:
                 await store.add_cosignature(tx, size, name, line, self.clock.now())
+            self._refused.discard(name)
         except (httpx.HTTPError, Rejected, ValueError) as error:
-            _log.warning("a witness did not cosign", witness=name, fault=type(error).__name__)
+            if isinstance(error, Rejected) and error.code in _REFUSALS:
+                self._refused.add(name)
+            _log.warning("a witness did not cosign", witness=name, **describe(error))
 
     async def _post(
         self, pool: Pool, client: httpx.AsyncClient, name: str, old: int, size: int, note: str
@@ -83,7 +103,10 @@ class Cosigning:
             tiles = await store.read_tiles(tx, merkle.tiles_needed(path))
         hashes = path(lambda level, number: tiles[level, number])
         url = f"{self.policy.urls[name].rstrip('/')}/add-checkpoint"
-        return await client.post(url, content=request(old, hashes, note))
+        answer = await client.post(url, content=request(old, hashes, note))
+        if answer.status_code == _INCONSISTENT:
+            raise Rejected("the witness has seen another history", code="fork")
+        return answer
 
 
 def _says_size(answer: httpx.Response) -> bool:
@@ -102,3 +125,13 @@ def _line(body: str, witness: Verifier, note: str) -> str:
 def _lacking(missing: list[str]) -> Finding:
     summary = f"the newest checkpoint lacks its quorum; no cosignature of {', '.join(missing)}"
     return Finding("witness/quorum", "warning", summary, "witness-away")
+
+
+def _away(name: str) -> Finding:
+    summary = f"witness {name} does not cosign; the log goes on without it"
+    return Finding(f"witness/away/{name}", "warning", summary, "witness-away")
+
+
+def _refusing(name: str) -> Finding:
+    summary = f"witness {name} refuses: it has seen a log that ours does not extend"
+    return Finding(f"witness/refused/{name}", "critical", summary, "log-not-intact")

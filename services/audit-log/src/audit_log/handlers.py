@@ -125,7 +125,9 @@ def draft(event: Event, *, keep_network: bool = False) -> Draft:
             found_by = Search(
                 event.type.name, target=event.data.message_id, outcome=event.data.state
             )
-            return _draft(event, Kind.EVENT, {"what": content}, found_by, customer, category)
+            who = {"recipient_token": content.pop("recipient_token")}
+            parts = {"who": who, "what": content}
+            return _draft(event, Kind.EVENT, parts, found_by, customer, category)
         case PolicyActivated():
             return _draft(event, Kind.POLICY_VERSION, {"what": content}, found_by)
         case HoldPlaced() | HoldReleased():

@@ -1,26 +1,17 @@
-"""Takes actions over HTTP from callers without Kafka, and answers with a proof."""
+"""Takes actions over HTTP from callers without Kafka."""
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
 
-from audit_log import merkle, store
+from audit_log import store
 from audit_log.handlers import Handlers
-from audit_log.proof import Proof
 from shared.bus import CLOCK_SKEW
 from shared.clock import Clock
 from shared.cloudevents import Headers, decode
 from shared.errors import Rejected
 from shared.events.catalogue import ACTIONS
 from shared.inbox import Sight
-from shared.postgres import Connection, Pool, transaction
-
-PATIENCE: Final = timedelta(seconds=10)
-"""How long a caller is kept waiting for the next checkpoint."""
-
-_PAUSE: Final = 0.05  # seconds between two looks
+from shared.postgres import Pool, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +48,3 @@ class Ingest:
                 await self.handlers.handle(tx, [event])
             [index] = (await store.indexes_of(tx, [event.prepared.identity])).values()
             return index
-
-
-async def prove(tx: Connection, index: int) -> Proof | None:
-    """Return the proof of an entry against the newest checkpoint; None if that is older."""
-    latest = await store.latest_checkpoint(tx)
-    if latest is None or index >= latest[0]:
-        return None
-    size = latest[0]
-
-    def path(read: merkle.ReadTile) -> list[bytes]:
-        return merkle.inclusion_proof(read, index, size)
-
-    tiles = await store.read_tiles(tx, merkle.tiles_needed(path))
-    [leaf] = await store.leaves(tx, index, index + 1)
-    hashes = path(lambda level, number: tiles[level, number])
-    return Proof(leaf, index, hashes, await store.cosigned(tx, size))
-
-
-async def receipt(pool: Pool, index: int) -> Proof | None:
-    """Return the proof of an entry as soon as a checkpoint covers it; None if that takes long."""
-    try:
-        async with asyncio.timeout(PATIENCE.total_seconds()):
-            while True:
-                async with pool.acquire() as tx:
-                    if proof := await prove(tx, index):
-                        return proof
-                await asyncio.sleep(_PAUSE)
-    except TimeoutError:
-        return None

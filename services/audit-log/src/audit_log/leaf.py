@@ -23,6 +23,8 @@ SIZE: Final = 64
 SALT: Final = 16
 TAG: Final = 20
 PARTS: Final = ("who", "what", "network")
+IDENTIFYING: Final = ("who", "network")
+"""The parts that are destroyed where an entry is only to be anonymised."""
 _OPENING: Final = {name: canonical([name])[:-1] + b"," for name in PARTS}
 _UUID: Final = 36  # characters
 _FORM: Final = struct.Struct(">2sBBHHI20s32s")

@@ -12,7 +12,7 @@ from obstore.store import from_url
 from audit_log import merkle
 from audit_log.checkpoint import Checkpoint, Verifier, open_checkpoint
 from audit_log.conformity import Term, Version, leaf_day
-from audit_log.leaf import SIZE, Kind, commitment, part_digest
+from audit_log.leaf import PUBLIC, SIZE, Kind, commitment, part_digest
 from audit_log.merkle import WIDTH
 from audit_log.receipt import Receipt
 from audit_log.tiles import TilePath, path_of
@@ -128,6 +128,9 @@ async def read(
         if statements:
             body = await _file(fetch, f"statements/{path.removeprefix('entries/')}")
             found |= _statements(body, leaves)
+            for index, leaf in enumerate(fresh, first):
+                if leaf[3] in PUBLIC and index not in found:
+                    raise Rejected(f"statement {index} is missing", code="not-intact")
         progress(len(leaves), checkpoint.size)
     if merkle.root(checkpoint.size, tiles) != checkpoint.root:
         raise Rejected("the leaves do not hash to the signed root", code="not-intact")

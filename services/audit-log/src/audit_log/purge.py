@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from pyroaring import BitMap64
 
 from audit_log import receipt, store
 from audit_log.appender import HOLDER, LOG_CLASS, Appender, own_draft, seal
-from audit_log.leaf import PARTS, Kind
+from audit_log.leaf import IDENTIFYING, PARTS, Kind
 from shared.clock import Clock
 from shared.events.gallra import PurgeCommand
 from shared.holder import Outcome
 from shared.postgres import Connection
-
-IDENTIFYING: Final = ("who", "network")
-"""What is destroyed where an entry is only to be anonymised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,7 @@ class LogHolder:
     async def quarantine(self, tx: Connection, category: str, refs: Sequence[str]) -> Outcome:
         """Close the buckets to reading and to new entries."""
         await store.lock_tree(tx)  # no appender may hold a bucket open meanwhile
-        known = await store.set_state(tx, category, refs, "quarantined", unless="purged")
+        known = await store.set_state(tx, category, refs, "quarantined")
         return Outcome.of(refs, known)
 
     async def erase(self, tx: Connection, command: PurgeCommand, refs: Sequence[str]) -> Outcome:
@@ -40,17 +37,17 @@ class LogHolder:
             for part in IDENTIFYING:
                 indexes = await store.destroy_part(tx, part, command.category, refs)
                 await self._receipt(tx, command, [part], indexes)
-            done = await store.set_state(tx, command.category, refs, "closed", unless="purged")
+            done = await store.set_state(tx, command.category, refs, "closed")
         else:
             indexes = await store.destroy_payloads(tx, command.category, refs)
-            done = await store.set_state(tx, command.category, refs, "purged", unless="purged")
             await self._receipt(tx, command, PARTS, indexes)
             await self._forget_tenants(tx, command.category, refs)
+            done = await store.drop_buckets(tx, command.category, refs)
         return Outcome.of(refs, done)
 
     async def restore(self, tx: Connection, category: str, refs: Sequence[str]) -> None:
         """Open the buckets to reading again; new entries of the day have a bucket of their own."""
-        await store.set_state(tx, category, refs, "closed", unless="purged")
+        await store.set_state(tx, category, refs, "closed")
 
     async def _receipt(
         self, tx: Connection, command: PurgeCommand, parts: Sequence[str], indexes: Sequence[int]

@@ -1,9 +1,8 @@
 """Finds entries for people, newest first."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from audit_log import store
 from shared.errors import Rejected
@@ -51,14 +50,3 @@ async def page(
         return found, None
     last = found[limit - 1]
     return found[:limit], str(Position(last.at, last.index))
-
-
-async def everything(tx: Connection, wanted: store.Wanted, step: int) -> AsyncIterator[list[Any]]:
-    """Yield all entries that match, *step* at a time."""
-    cursor: str | None = None
-    while True:
-        found, cursor = await page(tx, wanted, cursor, step)
-        if found:
-            yield found
-        if cursor is None:
-            return

@@ -233,19 +233,28 @@ async def open_buckets(
 
 
 async def set_state(
-    tx: Connection, category: str, record_ids: Sequence[str], state: str, *, unless: str
+    tx: Connection, category: str, record_ids: Sequence[str], state: str
 ) -> list[str]:
-    """Bring the buckets into *state* unless they are in *unless*; return those it knows."""
+    """Bring the buckets into *state*; return those it knows."""
     rows = await tx.fetch(
         """
         UPDATE bucket SET state = $3
-         WHERE category = $1 AND record_id = ANY($2) AND state <> $4
+         WHERE category = $1 AND record_id = ANY($2)
      RETURNING record_id
         """,
         category,
         record_ids,
         state,
-        unless,
+    )
+    return [row["record_id"] for row in rows]
+
+
+async def drop_buckets(tx: Connection, category: str, record_ids: Sequence[str]) -> list[str]:
+    """Forget the buckets, of which no content is left; return those it knew."""
+    rows = await tx.fetch(
+        "DELETE FROM bucket WHERE category = $1 AND record_id = ANY($2) RETURNING record_id",
+        category,
+        record_ids,
     )
     return [row["record_id"] for row in rows]
 
@@ -308,7 +317,7 @@ _BUCKETS: Final = """
 
 
 async def forget_tenants(tx: Connection, category: str, record_ids: Sequence[str]) -> int:
-    """Destroy the keys of customers of whom no content is left; return how many."""
+    """Destroy the keys of customers of whom there are no other buckets; return how many."""
     status = await tx.execute(
         """
         DELETE FROM tenant
@@ -316,7 +325,8 @@ async def forget_tenants(tx: Connection, category: str, record_ids: Sequence[str
                (SELECT customer_id FROM bucket WHERE category = $1 AND record_id = ANY($2))
            AND NOT EXISTS
                (SELECT FROM bucket
-                 WHERE bucket.customer_id = tenant.customer_id AND state <> 'purged')
+                 WHERE bucket.customer_id = tenant.customer_id
+                   AND (category <> $1 OR record_id <> ALL($2)))
         """,
         category,
         record_ids,
@@ -678,6 +688,14 @@ async def cosigned(tx: Connection, size: int) -> str:
         "SELECT line FROM cosignature WHERE size = $1 ORDER BY signed_at, witness", size
     )
     return note + "".join(row["line"] for row in lines)
+
+
+async def cosigned_sizes(tx: Connection, above: int) -> list[int]:
+    """Return the newest sizes of more than *above* entries that some witness signed."""
+    rows = await tx.fetch(
+        "SELECT DISTINCT size FROM cosignature WHERE size > $1 ORDER BY size DESC LIMIT 20", above
+    )
+    return [row["size"] for row in rows]
 
 
 async def add_cosignature(

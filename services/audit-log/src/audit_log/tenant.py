@@ -9,7 +9,7 @@ from audit_log.leaf import Kind, tenant_tag
 HEAD: Final = 1 << 63
 """Counters from here on tag the heads: ``HEAD | n`` says that there are n entries so far."""
 
-_AHEAD: Final = 1000  # so many missing entries in a row are looked past
+_AHEAD: Final = 1000  # so many missing entries in a row are looked past, however short the log is
 _TAG: Final = slice(12, 32)
 
 
@@ -40,7 +40,8 @@ def find(key: bytes, leaves: Sequence[bytes]) -> Entries:
     result = Entries()
     counter = 0
     last = 0  # what is known to exist lies below
-    while counter < last + _AHEAD:
+    ahead = max(_AHEAD, len(leaves))
+    while counter < last + ahead:
         if (index := entries.get(tenant_tag(key, counter))) is not None:
             result.found[counter] = index
             last = counter + 1

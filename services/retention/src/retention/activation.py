@@ -67,6 +67,7 @@ def _activated(policy: Policy, sha256: bytes) -> PolicyActivated:
         and period.end_of is None
         and clock is not None
         and not clock.while_service,
+        action=policy.action,
     )
 
 

@@ -12,7 +12,7 @@ class PolicyActivated(Data):
 
     What follows the digest lets anyone check the purge receipts of the master log: entries of
     ``log_class`` are kept for the period after their day at least, and, if that is ``fixed``, no
-    longer than ``grace_days`` after it.
+    longer than ``grace_days`` after it; then they are erased, or anonymised.
     """
 
     category: Name
@@ -23,6 +23,7 @@ class PolicyActivated(Data):
     keep_days: int | None = None
     grace_days: int | None = None
     fixed: bool = False
+    action: Literal["erase", "anonymise"] = "erase"
 
 
 class HoldPlaced(Data):

@@ -92,17 +92,23 @@ CREATE INDEX payload_by_target ON payload (target, at, index) WHERE target IS NO
 CREATE INDEX payload_by_outcome ON payload (outcome, at, index) WHERE outcome <> 'success';
 
 -- The service adds a month when the first event of it comes, and can do nothing else to tables.
+-- A table of its own that is then attached waits for nobody who reads, as a partition made in place
+-- would: appenders would have to wait with it until a verifier has come to its end.
 CREATE FUNCTION open_month(month date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     first date := date_trunc('month', month);
+    name text := 'payload_' || to_char(first, 'YYYY_MM');
 BEGIN
-    EXECUTE format(
-        'CREATE TABLE IF NOT EXISTS %I PARTITION OF payload FOR VALUES FROM (%L) TO (%L)',
-        'payload_' || to_char(first, 'YYYY_MM'),
-        first || 'Z',
-        (first + interval '1 month')::date || 'Z'
-    );
+    IF to_regclass(quote_ident(name)) IS NULL THEN
+        EXECUTE format('CREATE TABLE %I (LIKE payload INCLUDING ALL)', name);
+        EXECUTE format(
+            'ALTER TABLE payload ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+            name,
+            first || 'Z',
+            (first + interval '1 month')::date || 'Z'
+        );
+    END IF;
 END $$;
 REVOKE ALL ON FUNCTION open_month FROM PUBLIC;
 SELECT open_month(month::date)
@@ -120,6 +126,12 @@ SELECT index, at, bucket, customer_id,
        what_salt || what
   FROM payload_before, CAST(convert_from(what, 'UTF8') AS json) AS content;
 DROP TABLE payload_before, entry;
+
+-- A bucket goes with its content: that a customer did something on a day is personal as well.
+DELETE FROM bucket WHERE state = 'purged';
+ALTER TABLE bucket DROP CONSTRAINT bucket_state_check,
+    ADD CHECK (state IN ('open', 'closed', 'quarantined'));
+CREATE INDEX bucket_by_customer ON bucket (customer_id);
 
 -- How far each producer's own count has come, and which of its numbers have not arrived.
 CREATE TABLE producer (

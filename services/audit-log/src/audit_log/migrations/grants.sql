@@ -4,8 +4,8 @@ GRANT SELECT, INSERT, UPDATE ON purge_chunk_seen TO gallra_audit_log;
 GRANT SELECT ON schema_migration TO gallra_audit_log;
 GRANT SELECT, INSERT ON seen, checkpoint, cosignature TO gallra_audit_log;
 GRANT SELECT, UPDATE ON tree, watch TO gallra_audit_log;
-GRANT SELECT, INSERT, UPDATE ON tile, bundle, bucket, producer TO gallra_audit_log;
-GRANT SELECT, INSERT, UPDATE, DELETE ON tenant, missing_then, standing_alert TO gallra_audit_log;
+GRANT SELECT, INSERT, UPDATE ON tile, bundle, producer TO gallra_audit_log;
+GRANT SELECT, INSERT, UPDATE, DELETE ON bucket, tenant, missing_then, standing_alert TO gallra_audit_log;
 GRANT SELECT, INSERT, DELETE ON payload TO gallra_audit_log;
 GRANT UPDATE (actor, target, outcome, channel, who, what, network,
               who_digest, what_digest, network_digest) ON payload TO gallra_audit_log;

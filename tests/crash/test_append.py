@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -18,13 +19,17 @@ from tests.live import ORIGIN, TOPIC, Service, new_seed
 
 from audit_log.checkpoint import Signer, open_checkpoint
 from audit_log.leaf import SALT
+from audit_log.proof import Proof
 from audit_log.verify import verify
 from gallra.stack.infrastructure import Infrastructure
 from shared.postgres import open_pool
 
 EVENTS = int(os.environ.get("GALLRA_CRASH_EVENTS", "100000"))
 EVERY = 3.0  # seconds between two kills
+OFFERED = 2500.0  # events a second, so that many kills fall into the run
+KILLS = int(EVENTS / OFFERED / EVERY * 0.75)
 REBALANCE = 2  # kills before a third process joins
+PROVEN = 200  # entries whose proofs are asked for in the end
 PATIENCE = 240.0
 
 
@@ -38,10 +43,10 @@ def two(infra: Infrastructure, database: Database, prefix: str, key: str) -> Ite
             service.kill()
 
 
-def publish(infra: Infrastructure, prefix: str) -> list[str]:
+def publish(infra: Infrastructure, prefix: str, ids: list[str]) -> None:
+    began = time.monotonic()
     producer = Producer({"bootstrap.servers": infra.kafka, "linger.ms": 20})
     chance = random.Random(7)  # noqa: S311 - the same at every run
-    ids = [str(uuid4()) for _ in range(EVENTS)]
     for number, event_id in enumerate(ids):
         customer = f"c-{chance.randrange(40)}"
         body = {
@@ -64,10 +69,9 @@ def publish(infra: Infrastructure, prefix: str) -> list[str]:
             "ce_sequence": str(number + 1),
         }
         producer.produce(prefix + TOPIC, json.dumps(body), customer, headers=list(headers.items()))
-        if number % 1000 == 0:
-            producer.poll(0)
+        while number % 250 == 0 and (early := began + number / OFFERED - time.monotonic()) > 0:
+            producer.poll(early)
     assert producer.flush(60) == 0
-    return ids
 
 
 async def size_of(database: Database) -> int:
@@ -86,7 +90,9 @@ def test_each_event_once_whatever_is_killed(
     seen: dict[int, bytes] = {}
     deadline = time.monotonic() + PATIENCE
     with two(infra, audit_db, topic_prefix, key) as services:
-        ids = publish(infra, topic_prefix)
+        ids = [str(uuid4()) for _ in range(EVENTS)]
+        publishing = Thread(target=publish, args=(infra, topic_prefix, ids), daemon=True)
+        publishing.start()
         victim, killed = 0, 0
         next_kill = time.monotonic() + EVERY
         while asyncio.run(size_of(audit_db)) < EVENTS:
@@ -103,11 +109,21 @@ def test_each_event_once_whatever_is_killed(
                     services.append(
                         Service(infra, audit_db, topic_prefix, key, {"GALLRA_INSTANCE": "c"})
                     )
-                next_kill = time.monotonic() + EVERY
+                next_kill += EVERY
             time.sleep(0.1)
+        publishing.join(PATIENCE)
         wait_until_signed(audit_db, deadline)
-    assert killed >= REBALANCE
+        services[-1].wait()
+        check_proofs(services[-1], verifier)
+    assert killed >= KILLS
     asyncio.run(check(audit_db, verifier, ids, seen))
+
+
+def check_proofs(service: Service, verifier: Any) -> None:
+    for index in random.Random(8).sample(range(EVENTS), PROVEN):  # noqa: S311 - as above
+        proof = Proof.parse(service.get(f"/api/v1/entries/{index}/proof").text)
+        assert proof.index == index
+        assert proof.check(verifier).size >= EVENTS
 
 
 def checkpoint(services: list[Service]) -> str | None:

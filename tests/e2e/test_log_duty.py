@@ -110,3 +110,38 @@ def test_a_witness_that_is_away_keeps_nothing_from_being_signed(
         log.publish([(action(n), {}) for n in range(10)])
         log.service.reaches(20)
         assert witness.vkey in log.service.get("/log/policy").text
+
+
+def test_purges_are_judged_from_public_files_alone(
+    infra: Infrastructure, audit_db: Database, topic_prefix: str
+) -> None:
+    policy = {
+        "category": "logs.action",
+        "version": 1,
+        "sha256": "0" * 64,
+        "log_class": 1,
+        "keep_months": 12,
+        "grace_days": 7,
+    }
+    told = {"ce_type": "retention.policy.activated.v1", "ce_time": "2025-01-01T00:00:00Z"}
+    with live(infra, audit_db, topic_prefix) as log:
+        log.publish([(policy, told)], "retention.decisions.v1")
+        log.service.reaches(1)
+        old, fresh = {"ce_time": "2025-02-03T12:00:00Z"}, {"ce_time": "2026-11-02T12:00:00Z"}
+        log.publish([(action(n), old if n < 3 else fresh) for n in range(6)])
+        log.service.reaches(7)
+        records = asyncio.run(_records(audit_db))
+        log.purge(records["2025-02-03"])
+        judged = ("conformity", "--url", f"{log.service.url}/log", "--vkey", log.vkey)
+        assert "early        none" in log.gallra(*judged)
+        log.purge(records["2026-11-02"])
+        said = log.gallra(*judged, code=1)
+        assert "early        4-6" in said
+        assert "unexplained  none" in said
+
+
+async def _records(database: Database) -> dict[str, str]:
+    connection = await asyncpg.connect(database.owner)
+    rows = await connection.fetch("SELECT day, record_id FROM bucket")
+    await connection.close()
+    return {str(row["day"]): row["record_id"] for row in rows}

@@ -11,9 +11,10 @@ import httpx
 import pytest
 from tests.conftest import Database
 from tests.foreign import tools
-from tests.live import ORIGIN, Live, action, eventually, live, new_seed
+from tests.live import ORIGIN, Live, action, eventually, headers_of_one, live, new_seed
 
 from audit_log.checkpoint import Signer, Verifier, open_strictly, split_note
+from audit_log.proof import Proof
 from audit_log.witness import request
 from gallra.stack.infrastructure import Infrastructure
 
@@ -131,7 +132,7 @@ def cosigned(log: Live, size: int, trusted: Sequence[Verifier]) -> str | None:
 
 
 def test_a_witness_cosigns_the_live_log_and_refuses_another_history(
-    witnessed: tuple[Live, str, str],
+    witnessed: tuple[Live, str, str], tmp_path: Path
 ) -> None:
     log, url, key = witnessed
     own = Signer(ORIGIN, log.service.environment["GALLRA_LOG_KEY"])
@@ -144,13 +145,27 @@ def test_a_witness_cosigns_the_live_log_and_refuses_another_history(
     assert tools.sumdb(f"{log.service.url}/log", own.verifier.vkey, note)
     witness = f"{url}/add-checkpoint"
 
+    # What the log hands out stands under the quorum, though its newest checkpoint may not yet.
+    answer = httpx.post(
+        f"{log.service.url}/api/v1/actions",
+        json=action(301),
+        headers={n.replace("_", "-"): v for n, v in headers_of_one().items() if v},
+        timeout=60,
+    )
+    assert len(split_note(Proof.parse(answer.text).note)[1]) == len(trusted)
+    package = tmp_path / "evidence.zip"
+    log.gallra("search", "--target", "srv-301", "--format", "evidence", "--out", str(package))
+    log.gallra("verify", "--offline", str(package), "--vkey", log.vkey)
+    size = 302  # with the action, and the note that somebody read it
+    eventually(partial(cosigned, log, size, trusted))
+
     rollback = own.sign(7, bytes(32))  # we would have to lie to the witness to go back
-    assert httpx.post(witness, content=request(300, [], rollback)).status_code == 400
+    assert httpx.post(witness, content=request(size, [], rollback)).status_code == 400
     assert httpx.post(witness, content=request(7, [], rollback)).status_code == 409
-    fork = own.sign(300, bytes(32))
-    assert httpx.post(witness, content=request(300, [], fork)).status_code == 422
-    longer = own.sign(301, bytes(32))
-    assert httpx.post(witness, content=request(300, [bytes(32)] * 4, longer)).status_code == 422
+    fork = own.sign(size, bytes(32))
+    assert httpx.post(witness, content=request(size, [], fork)).status_code == 422
+    longer = own.sign(size + 1, bytes(32))
+    assert httpx.post(witness, content=request(size, [bytes(32)] * 4, longer)).status_code == 422
 
     log.publish([(action(n), {}) for n in range(10)])  # none of it did harm
-    eventually(partial(cosigned, log, 310, trusted))
+    eventually(partial(cosigned, log, size + 10, trusted))

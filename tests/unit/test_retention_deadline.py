@@ -13,6 +13,7 @@ from retention import law
 from retention.anchor import Resolved
 from retention.calendar import STOCKHOLM, civil_day, day_after
 from retention.deadline import Circumstances, Deadline, compute, compute_under
+from retention.explanation import say
 from retention.law import FinancialYear, FinancialYears
 from retention.override import Hold, override
 from retention.rule import Rule, Terms
@@ -67,14 +68,16 @@ def test_a_year_that_is_not_closed_makes_a_deadline_provisional() -> None:
 
 def test_an_unknown_year_is_named_and_not_guessed() -> None:
     found = booked(date(2030, 3, 15))
-    assert (found.status, found.missing) == ("indeterminate", "financial year of 2030-03-15")
+    assert found.status == "indeterminate"
+    assert str(found.missing) == "the financial year that 2030-03-15 belongs to"
     assert found.keep_through is found.purge_from is found.must_purge_by is None
 
 
 @pytest.mark.parametrize("state", ["open", "indeterminate"])
 def test_without_an_anchor_there_is_no_date(state: Any) -> None:
-    found = compute(months(12), Resolved(state, missing="anchor: sent"))
-    assert (found.status, found.keep_through, found.missing) == (state, None, "anchor: sent")
+    missing = say("an occurrence: {kinds}", kinds="sent")
+    found = compute(months(12), Resolved(state, missing=missing))
+    assert (found.status, found.keep_through, found.missing) == (state, None, missing)
 
 
 def test_what_is_never_stored_cannot_have_a_record() -> None:

@@ -27,10 +27,12 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
 hold_app = typer.Typer(help="Legal holds.", no_args_is_help=True)
+deadline_app = typer.Typer(help="Until when a record is kept.", no_args_is_help=True)
 policy_app = typer.Typer(help="Retention policies.", no_args_is_help=True)
 dlq_app = typer.Typer(help="Events that were set aside.", no_args_is_help=True)
 for name, group in {
     "topics": topics_app,
+    "deadline": deadline_app,
     "hold": hold_app,
     "log": log_app,
     "policy": policy_app,
@@ -281,6 +283,21 @@ def _held(work: Callable[[], Any]) -> Any:
         return asyncio.run(work())
     except (NoStackError, Rejected) as error:
         _fail(error)
+
+
+@deadline_app.command("explain")
+def deadline_explain(
+    ref: Annotated[str, typer.Argument(help="The record: HOLDER/CATEGORY/RECORD_ID.")],
+    lang: Annotated[Literal["en", "sv"], typer.Option(help="Language of the steps.")] = "en",
+    as_of: Annotated[str | None, typer.Option(help="Day for which one asks; today.")] = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Tell until when a record is kept, and why, step by step."""
+    from gallra import deadlines  # noqa: PLC0415
+
+    found = _held(lambda: deadlines.explain(data, ref, lang, as_of))
+    _print(found, as_json, lambda: deadlines.in_words(found))
 
 
 Topic = Annotated[str | None, typer.Option(help="One topic, such as platform.records.v1.")]

@@ -5,12 +5,13 @@ Facts may arrive in any order; only what they say and when they took effect coun
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Final, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 from retention.calendar import STOCKHOLM, Moment, civil_day, day_after, start_of
+from retention.explanation import Phrase, Step, say
 from retention.rule import Clock
 
 ServiceChange: TypeAlias = Literal["started", "terminated", "reactivated", "termination-revoked"]
@@ -20,27 +21,20 @@ _RANK: Final[dict[str, int]] = {"started": 0, "terminated": 1, "reactivated": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step of an explanation: from which fact, by which rule, by what source."""
-
-    fact: str
-    rule: str
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Anchor:
     """An occurrence in the life of a record, such as its booking.
 
     Attributes:
         moment: When it took effect; where both are known, a civil day and not an instant.
         supersedes: The anchor that it corrects, which no longer counts.
+        event: The event that told of it.
     """
 
     anchor_id: str
     kind: str
     moment: Moment
     supersedes: str | None = None
+    event: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +43,15 @@ class ServiceEvent:
 
     A civil day of termination is the last day of service.  A revocation takes back the
     termination of the same day, else the last one before it, else the next one after it.
+
+    Attributes:
+        event: The event that told of it.
     """
 
     service_id: str
     change: ServiceChange
     moment: Moment
+    event: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ class Resolved:
 
     state: Literal["known", "open", "indeterminate"]
     day: date | None = None
-    missing: str | None = None
+    missing: Phrase | None = None
     steps: tuple[Step, ...] = ()
 
 
@@ -130,7 +128,8 @@ def resolve(
                 return part
     steps = tuple(step for part in stated for step in part.steps)
     day = max(part.day for part in stated if part.day is not None)
-    return Resolved("known", day, steps=(*steps, Step(f"time runs from {day}", "latest of these")))
+    runs = Step(say("time runs from {day}", day=day), say("the latest of these counts"))
+    return Resolved("known", day, steps=(*steps, runs))
 
 
 def _falls_away(facts: Facts, extension_basis: str) -> bool:
@@ -142,10 +141,20 @@ def _anchored(clock: Clock, valid: Iterable[Anchor], zone: ZoneInfo) -> Resolved
         return None
     days = _days(valid, clock.anchors, zone)
     if not days:
-        return Resolved("indeterminate", missing=f"anchor: {' or '.join(clock.anchors)}")
-    day, kind = max(days) if clock.resolve == "latest" else min(days)
-    rule = f"{clock.resolve} valid anchor by effective date"
-    return Resolved("known", day, steps=(Step(f"{kind} on {day}", rule),))
+        kinds = ", ".join(clock.anchors)
+        return Resolved("indeterminate", missing=say("an occurrence: {kinds}", kinds=kinds))
+    latest = clock.resolve == "latest"
+    day, kind, event = max(days) if latest else min(days)
+    rule = (
+        say("the latest valid occurrence counts, by the day on which it took effect")
+        if latest
+        else say("the first valid occurrence counts, by the day on which it took effect")
+    )
+    return Resolved("known", day, steps=(_happened(kind, day, rule, event),))
+
+
+def _happened(kind: str, day: date, rule: Phrase, event: str) -> Step:
+    return Step(say("{kind} on {day}", kind=kind, day=day), rule, event=event)
 
 
 def _end_of_need(
@@ -155,12 +164,13 @@ def _end_of_need(
     services = _last_service(facts, zone) if clock.while_service else None
     ended = _days(valid, clock.ended_by, zone)
     if ended:
-        day, kind = max(ended)
+        day, kind, event = max(ended)
         if services is None or services.day is None or day < services.day:
-            return Resolved("known", day, steps=(Step(f"{kind} on {day}", "ends the need"),))
+            step = _happened(kind, day, say("with it the need for the record ended"), event)
+            return Resolved("known", day, steps=(step,))
     if services is None and clock.ended_by:
-        awaited = " or ".join(clock.ended_by)
-        return Resolved("open", steps=(Step(f"not yet {awaited}", "needed until then"),))
+        awaited = say("not yet: {kinds}", kinds=", ".join(clock.ended_by))
+        return Resolved("open", steps=(Step(awaited, say("the record is needed until then")),))
     return services
 
 
@@ -169,16 +179,17 @@ def _grouped(facts: Facts, zone: ZoneInfo) -> Resolved | None:
         return None
     days = [civil_day(moment, zone) for moment in facts.group if moment is not None]
     if len(days) < len(facts.group):
-        return Resolved("indeterminate", missing="anchor of a document in the same group")
-    rule = "documents of a group are kept as long as the one kept longest"
-    fact = f"latest other document of the group anchored on {max(days)}"
+        missing = say("an occurrence of a document in the same group")
+        return Resolved("indeterminate", missing=missing)
+    rule = say("documents of a group are kept as long as the one kept longest")
+    fact = say("the time of the latest other document of the group runs from {day}", day=max(days))
     return Resolved("known", max(days), steps=(Step(fact, rule),))
 
 
 def _days(
     anchors: Iterable[Anchor], kinds: Sequence[str], zone: ZoneInfo
-) -> list[tuple[date, str]]:
-    return [(civil_day(a.moment, zone), a.kind) for a in anchors if a.kind in kinds]
+) -> list[tuple[date, str, str]]:
+    return [(civil_day(a.moment, zone), a.kind, a.event) for a in anchors if a.kind in kinds]
 
 
 def _last_service(facts: Facts, zone: ZoneInfo) -> Resolved:
@@ -187,15 +198,18 @@ def _last_service(facts: Facts, zone: ZoneInfo) -> Resolved:
     for event in facts.services:
         by_service[event.service_id].append(event)
     if not by_service:
-        return Resolved("indeterminate", missing="services of the customer")
+        return Resolved("indeterminate", missing=say("the services of the customer"))
     histories = [_effective(events, zone) for events in by_service.values()]
     terminations = [e for history in histories for e in history if e.change == "terminated"]
     runs = any(not history or history[-1].change != "terminated" for history in histories)
     # What was ordered to be purged when all services had ended stays so.
     if not terminations or (runs and not facts.purge_issued):
-        return Resolved("open", steps=(Step("a service runs", "kept while services run"),))
-    day = max(civil_day(event.moment, zone) for event in terminations)
-    return Resolved("known", day, steps=(Step(f"last service ended on {day}", "end of services"),))
+        running = Step(say("a service runs"), say("the record is kept while services run"))
+        return Resolved("open", steps=(running,))
+    day, told = max((civil_day(event.moment, zone), event.event) for event in terminations)
+    fact = say("the last service ended on {day}", day=day)
+    rule = say("no service needs the record since")
+    return Resolved("known", day, steps=(Step(fact, rule, event=told),))
 
 
 def _effective(events: Iterable[ServiceEvent], zone: ZoneInfo) -> list[ServiceEvent]:

@@ -1,4 +1,4 @@
-"""The retention service over HTTP: the report, as a page and for programs, and holds."""
+"""The retention service over HTTP: the report, as a page and for programs, deadlines, holds."""
 
 import asyncio
 from collections.abc import Collection
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 import httpx
 from litestar import Response, get
 from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
 from litestar.params import QueryParameter
 from litestar.response import Redirect, Template
 
@@ -19,6 +20,7 @@ from shared.canonical import digest
 from shared.events.gallra import ReportIssued
 from shared.ids import new_id
 from shared.postgres import Pool, transaction
+from shared.wording import Language, translator
 
 _NOT_FOUND: Final = 404
 SOURCE: Final = "//gallra/retention"
@@ -111,4 +113,37 @@ async def holds(state: State) -> dict[str, Any]:
         return {"holds": await store.holds(tx)}
 
 
-ROUTES: Final = [front, page, download, holds]
+@get("/api/v1/deadlines/{ref:path}")
+async def deadline(
+    state: State, ref: str, as_of: date | None = None, lang: Language = "en"
+) -> dict[str, Any]:
+    """Return until when a record is kept, and each step that leads there.
+
+    The record is named as on the bus: ``holder/category/record_id``.
+    """
+    parts = ref.removeprefix("/").split("/", 2)
+    if len(parts) < len(("holder", "category", "record_id")):
+        raise NotFoundException("a record is named holder/category/record_id")
+    holder, category, record_id = parts
+    day = as_of or civil_day(state.clock.now())
+    pool: Pool = state.pool
+    async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
+        record, found = await state.registry.explain(tx, (holder, category, record_id), day)
+    translate = translator("retention", lang)
+    return {
+        "record": "/".join(record.ref),
+        "entity": record.entity,
+        "customer_id": record.customer_id,
+        "policy_version": state.policies.by_category[category].version,
+        "status": found.status,
+        "keep_through": found.keep_through,
+        "purge_from": found.purge_from,
+        "must_purge_by": found.must_purge_by,
+        "statutory": found.statutory,
+        "provisional": found.provisional,
+        "missing": found.missing and found.missing.said(translate),
+        "steps": [step.told(translate) for step in found.steps],
+    }
+
+
+ROUTES: Final = [front, page, download, holds, deadline]

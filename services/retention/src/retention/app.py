@@ -51,6 +51,7 @@ def build(settings: Settings) -> Service:
         on_start=Activation(registry, outbox, clock).run,
         state={
             "policies": policies,
+            "registry": registry,
             "outbox": outbox,
             "clock": clock,
             "audit_log_url": settings.audit_log_url,

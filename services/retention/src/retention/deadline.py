@@ -11,7 +11,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from retention import law
-from retention.anchor import Resolved, Step
+from retention.anchor import Resolved
 from retention.calendar import (
     STOCKHOLM,
     add_months,
@@ -19,6 +19,7 @@ from retention.calendar import (
     end_of,
     start_of,
 )
+from retention.explanation import Phrase, Step, say
 from retention.rule import (
     Bfl72,
     Bfl76Original,
@@ -53,7 +54,7 @@ class Deadline:
     statutory: bool = False
     floor: date | None = None
     provisional: bool = False
-    missing: str | None = None
+    missing: Phrase | None = None
     steps: tuple[Step, ...] = ()
     grace_days: int = 7
     zone: ZoneInfo = STOCKHOLM
@@ -73,7 +74,7 @@ class Deadline:
             return None
         return start_of(day_after(self.keep_through, days), self.zone)
 
-    def because(self, fact: str, rule: str, source: str = "") -> "Deadline":
+    def because(self, fact: Phrase, rule: Phrase, source: str = "") -> "Deadline":
         """Return the same with one more step of explanation."""
         return replace(self, steps=(*self.steps, Step(fact, rule, source)))
 
@@ -123,9 +124,9 @@ def compute(
     try:
         kept = _kept(rule, resolved.day, circumstances or Circumstances())
     except _UnknownError as unknown:
-        return replace(blank, missing=str(unknown))
+        return replace(blank, missing=unknown.fact)
     if kept is None:
-        return replace(blank, missing="a rule for sales outside the union scheme")
+        return replace(blank, missing=say("a rule for sales outside the union scheme"))
     return replace(
         blank,
         status="scheduled",
@@ -159,24 +160,29 @@ def compute_under(
 
 
 def _changed(old: Deadline, new: Deadline, terms: Terms) -> Deadline:
-    fact = f"the policy changed on {terms.effective_from}"
+    fact = say("the policy changed on {day}", day=terms.effective_from)
     if old.keep_through is None or new.keep_through is None:
         return old if terms.existing == "keep" else new
     if old.keep_through < terms.effective_from:
-        return old.because(fact, "a deadline that has passed is not revived")
+        return old.because(fact, say("a deadline that has passed is not revived"))
     demanded = new.floor is not None and new.floor > old.keep_through
     if terms.existing == "keep" and not demanded:
-        return old.because(fact, "existing data is kept as promised", "GDPR article 5(1)(b), (e)")
+        promised = say("existing data is kept as promised")
+        return old.because(fact, promised, "GDPR article 5(1)(b), (e)")
     if new.keep_through >= old.keep_through:
-        return new.because(fact, "applies to existing data")
+        return new.because(fact, say("the change applies to existing data"))
     through = max(new.keep_through, day_after(terms.effective_from, -1))
     return replace(new, keep_through=min(through, old.keep_through)).because(
-        fact, "applies to existing data, which is never due before the change"
+        fact, say("the change applies to existing data, which is never due before it")
     )
 
 
 class _UnknownError(Exception):
-    """A fact is missing; the message names it."""
+    """A fact is missing."""
+
+    def __init__(self, fact: Phrase) -> None:
+        super().__init__(str(fact))
+        self.fact = fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,16 +198,18 @@ def _kept(rule: Keeping, day: date, circumstances: Circumstances) -> _Kept | Non
     match rule:
         case Bfl72():
             year = _year(day, circumstances)
-            text = "31 December of the seventh year after the one in which it ended"
-            return _statutory(law.bfl_7_2(year), year, Step(f"{year}", text, law.BFL_7_2))
+            text = say("kept through 31 December of the seventh year after the one it ended in")
+            step = Step(_named(year), text, law.BFL_7_2, year.event)
+            return _statutory(law.bfl_7_2(year), year, step)
         case Bfl76Original():
             return _original(_year(day, circumstances), circumstances)
         case Oss10y():
             if circumstances.vat_scheme != "oss":
                 return None
             through = law.oss_10y(day)
-            text = "31 December of the tenth year after the year of the sale"
-            step = Step(f"sold under the union scheme on {day}", text, law.OSS)
+            fact = say("sold under the union scheme on {day}", day=day)
+            text = say("kept through 31 December of the tenth year after the year of the sale")
+            step = Step(fact, text, law.OSS)
             return _Kept(through, (step,), floor=through)
         case Period():
             return _period(rule, day)
@@ -213,17 +221,21 @@ def _kept(rule: Keeping, day: date, circumstances: Circumstances) -> _Kept | Non
 def _year(day: date, circumstances: Circumstances) -> law.FinancialYear:
     year = circumstances.years.containing(day)
     if year is None:
-        raise _UnknownError(f"financial year of {day}")
+        raise _UnknownError(say("the financial year that {day} belongs to", day=day))
     return year
 
 
 def _original(year: law.FinancialYear, circumstances: Circumstances) -> _Kept:
     if circumstances.as_of is None:
-        raise _UnknownError("the day for which one asks")
+        raise _UnknownError(say("the day for which one asks"))
     converted, as_of = circumstances.converted, circumstances.as_of
     through = law.bfl_7_6_original(year, converted, as_of)
-    fact = f"paper of {year}, converted on {converted}" if converted else f"paper of {year}"
-    step = Step(fact, f"by the law as it stands on {as_of}", law.BFL_7_6)
+    fact = say("a paper original of {year}, not converted", year=_named(year))
+    if converted:
+        fact = say(
+            "a paper original of {year}, converted on {day}", year=_named(year), day=converted
+        )
+    step = Step(fact, say("by the law as it stands on {day}", day=as_of), law.BFL_7_6, year.event)
     return _statutory(through, year, step)
 
 
@@ -231,14 +243,26 @@ def _statutory(through: date, year: law.FinancialYear, step: Step) -> _Kept:
     return _Kept(through, (step,), floor=through, provisional=not year.closed)
 
 
+def _named(year: law.FinancialYear) -> Phrase:
+    return say("the financial year {first}..{last}", first=year.first_day, last=year.last_day)
+
+
 def _period(rule: Period, day: date) -> _Kept:
     if rule.months is not None:
-        through, length = add_months(day, rule.months), f"{rule.months} months"
+        through = add_months(day, rule.months)
+        length = say("kept for {count} months", count=rule.months)
     else:
-        through, length = day_after(day, rule.days or 0), f"{rule.days} days"
+        through = day_after(day, rule.days or 0)
+        length = say("kept for {count} days", count=rule.days or 0)
     if rule.end_of is not None:
-        through, length = end_of(through, rule.end_of), f"{length}, to the end of the {rule.end_of}"
-    return _Kept(through, (Step(f"anchored on {day}", length, "lag (1930:173) 1 §"),))
+        through = end_of(through, rule.end_of)
+        length = (
+            say("{length}, to the end of the month", length=length)
+            if rule.end_of == "month"
+            else say("{length}, to the end of the year", length=length)
+        )
+    anchored = say("time runs from {day}", day=day)
+    return _Kept(through, (Step(anchored, length, "lag (1930:173) 1 §"),))
 
 
 def _combined(rule: Max | Min, parts: Sequence[_Kept]) -> _Kept | None:
@@ -246,9 +270,8 @@ def _combined(rule: Max | Min, parts: Sequence[_Kept]) -> _Kept | None:
         return None
     longest = isinstance(rule, Max)
     through = (max if longest else min)(part.through for part in parts)
-    step = Step(
-        f"kept through {through}", f"the {'longest' if longest else 'shortest'} rule counts"
-    )
+    rule_text = say("the longest rule counts") if longest else say("the shortest rule counts")
+    step = Step(say("kept through {day}", day=through), rule_text)
     return _Kept(
         through,
         (*(step for part in parts for step in part.steps), step),

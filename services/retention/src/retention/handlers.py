@@ -81,14 +81,14 @@ class Handlers:
                     await _note(tx, event, record)
                     touched.refs.add(_ref(record))
                 case ServiceEvent() as step:
-                    await _note_step(tx, step)
+                    await _note_step(tx, event, step)
                     touched.customers.add(step.customer_id)
                 case AccountSettled() as settled:
-                    day = _day(settled)
-                    await store.add_customer_anchor(tx, settled.customer_id, "settled", day)
+                    account = (settled.customer_id, "settled", _day(settled), _told_by(event))
+                    await store.add_customer_anchor(tx, *account)
                     touched.customers.add(settled.customer_id)
                 case FiscalYearEvent() as year:
-                    await _note_year(tx, year)
+                    await _note_year(tx, event, year)
                     touched.entities.add(year.entity)
                 case PurgeResult():
                     await self.loop.on_result(tx, event)
@@ -104,7 +104,8 @@ class Handlers:
             ref = _ref(data)
             scheme = data.vat_scheme or ""
             rows.append((*ref, data.entity, data.customer_id, data.group, scheme, event.time))
-            anchors += [(*ref, a.anchor_id, a.kind, _day(a)) for a in data.anchors]
+            told = _told_by(event)
+            anchors += [(*ref, a.anchor_id, a.kind, _day(a), told) for a in data.anchors]
         await store.register(tx, rows)
         await store.add_anchors(tx, anchors)
         return {row[:3] for row in rows}
@@ -116,6 +117,10 @@ class Handlers:
         await self.registry.refresh(tx, list({r.id: r for r in records}.values()))
         for entity in sorted(touched.entities):
             await self.registry.refresh_entity(tx, entity)
+
+
+def _told_by(event: Event) -> str:
+    return f"{event.source} {event.id}"
 
 
 def _ref(record: RecordRef) -> Ref:
@@ -132,7 +137,8 @@ async def _note(tx: Connection, event: Event, record: RecordRef) -> None:
     ref = _ref(record)
     match record:
         case RecordAnchored():
-            await store.add_anchors(tx, [(*ref, record.anchor_id, record.kind, _day(record))])
+            told = (record.anchor_id, record.kind, _day(record), _told_by(event))
+            await store.add_anchors(tx, [(*ref, *told)])
             if record.supersedes is not None:
                 await store.withdraw_anchor(tx, ref, record.supersedes, "superseded")
             if record.vat_scheme is not None:
@@ -142,7 +148,8 @@ async def _note(tx: Connection, event: Event, record: RecordRef) -> None:
         case RecordLinked():
             _require(await store.link(tx, ref, record.group))
         case RecordConverted():
-            await store.add_anchors(tx, [(*ref, event.id, "converted", _day(record))])
+            told = (event.id, "converted", _day(record), _told_by(event))
+            await store.add_anchors(tx, [(*ref, *told)])
         case RecordGone():
             await store.forget(tx, [ref])
         case _:
@@ -154,16 +161,18 @@ def _require(known: bool) -> None:
         raise Rejected("the record is not registered", code="unknown-reference")
 
 
-async def _note_step(tx: Connection, step: ServiceEvent) -> None:
+async def _note_step(tx: Connection, event: Event, step: ServiceEvent) -> None:
     at = None if step.date is not None else step.at
-    row = (step.customer_id, step.service_id, _STEPS[type(step)], _day(step), at)
+    kind = _STEPS[type(step)]
+    row = (step.customer_id, step.service_id, kind, _day(step), at, _told_by(event))
     await store.add_service_event(tx, row)
 
 
-async def _note_year(tx: Connection, event: FiscalYearEvent) -> None:
-    year = FinancialYear(event.start, event.end)
-    known = (await store.fiscal_years(tx, [event.entity]))[event.entity]
+async def _note_year(tx: Connection, event: Event, data: FiscalYearEvent) -> None:
+    year = FinancialYear(data.start, data.end)
+    known = (await store.fiscal_years(tx, [data.entity]))[data.entity]
     if other := overlapping(known, year):
         raise Rejected(f"{year} overlaps {other}", code="fiscal-year")
-    closed = isinstance(event, FiscalYearClosed)
-    await store.put_fiscal_year(tx, (event.entity, year.first_day, year.last_day, closed))
+    closed = isinstance(data, FiscalYearClosed)
+    row = (data.entity, year.first_day, year.last_day, closed, _told_by(event))
+    await store.put_fiscal_year(tx, row)

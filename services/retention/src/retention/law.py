@@ -39,6 +39,7 @@ class FinancialYear:
 
     Attributes:
         closed: The books are closed; until then the last day may still move.
+        event: The event that told of it.
 
     Raises:
         Rejected: it ends before it starts or is too long.
@@ -47,6 +48,7 @@ class FinancialYear:
     first_day: date
     last_day: date
     closed: bool = field(default=True, compare=False)
+    event: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         for day in (self.first_day, self.last_day):

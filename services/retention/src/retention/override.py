@@ -6,7 +6,10 @@ from datetime import date
 
 from retention.calendar import Moment, civil_day, day_after
 from retention.deadline import Deadline
+from retention.explanation import say
 from shared.errors import Rejected
+
+_HOLD = "GDPR article 17(3)(e)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +70,17 @@ def override(
 
 
 def _pulled(deadline: Deadline, accepted: date) -> Deadline:
-    fact, source = f"erasure accepted on {accepted}", "GDPR article 17(1)"
+    fact, source = say("erasure accepted on {day}", day=accepted), "GDPR article 17(1)"
     if deadline.statutory and deadline.floor is None:
-        unknown = "kept by law for a time that is not known yet"
+        unknown = say("kept by law for a time that is not known yet")
         return deadline.because(fact, unknown, "GDPR article 17(3)(b)")
     through = min(deadline.keep_through or date.max, day_after(accepted, -1))
     if deadline.floor is not None and through < deadline.floor:
         pulled = replace(deadline, keep_through=deadline.floor)
-        return pulled.because(fact, "not before the statutory minimum", "GDPR article 17(3)(b)")
+        minimum = say("not before the statutory minimum")
+        return pulled.because(fact, minimum, "GDPR article 17(3)(b)")
     pulled = replace(deadline, status="scheduled", keep_through=through, missing=None)
-    return pulled.because(fact, "due at once", source)
+    return pulled.because(fact, say("due at once"), source)
 
 
 def _pushed(deadline: Deadline, hold: Hold, as_of: date, *, graced: bool) -> Deadline:
@@ -86,10 +90,13 @@ def _pushed(deadline: Deadline, hold: Hold, as_of: date, *, graced: bool) -> Dea
         return deadline
     if hold.through is None:
         held = replace(deadline, status="held", keep_through=None)
-        return held.because(f"held since {hold.from_day}", "nothing is purged under a hold")
+        since = say("held since {day}", day=hold.from_day)
+        return held.because(since, say("nothing is purged under a hold"), _HOLD)
     through = day_after(hold.through, hold.grace_days if graced else 0)
     if through <= deadline.keep_through:
         return deadline
-    fact = f"held from {hold.from_day} through {hold.through}"
-    rule = f"kept through {through}, grace included" if graced else "due when the hold ends"
-    return replace(deadline, keep_through=through).because(fact, rule, "GDPR article 17(3)(e)")
+    fact = say("held from {first} through {last}", first=hold.from_day, last=hold.through)
+    rule = say("due when the hold ends")
+    if graced:
+        rule = say("kept through {day}, so that others can object", day=through)
+    return replace(deadline, keep_through=through).because(fact, rule, _HOLD)

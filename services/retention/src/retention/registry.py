@@ -5,20 +5,23 @@ once for each such key, and records point to keys.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 from retention import anchor, store
 from retention.anchor import Facts, Resolved, ServiceEvent, resolve
-from retention.calendar import Moment
-from retention.deadline import Circumstances, compute
+from retention.calendar import Moment, civil_day
+from retention.deadline import Circumstances, Deadline, compute
+from retention.explanation import say
 from retention.law import FinancialYear, FinancialYears
+from retention.override import Hold, override
 from retention.policy import Policies, Policy
 from retention.store import AnchorRow, Record, Ref
 from shared.errors import Rejected
 from shared.postgres import Connection
 
-_GAP = "financial years without a gap"
+_GAP = say("financial years without a gap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,23 @@ class Registry:
         pairs = [(record.id, ids[key]) for record, key in zip(records, keys, strict=True)]
         await store.point_to_keys(tx, pairs)
 
+    async def explain(self, tx: Connection, ref: Ref, as_of: date) -> tuple[Record, Deadline]:
+        """Return a record and its deadline, holds and all, with every step that leads to it.
+
+        Raises:
+            Rejected: it is not registered.
+        """
+        found = [r for r in await store.records_by_ref(tx, [ref]) if r.ref == ref]
+        if not found:
+            raise Rejected("no such record is registered", code="unknown-reference")
+        [record] = found
+        [resolved] = await self._resolved(tx, [record])
+        years = await _years(tx, [record.entity])
+        deadline = self._deadline(_identity(record, resolved), resolved, years[record.entity])
+        holds = [_hold(row) for row in await store.holds(tx)]
+        covering = [h for h in holds if h.covers(record.category, record.customer_id)]
+        return record, override(deadline, as_of=as_of, holds=covering)
+
     async def refresh_entity(self, tx: Connection, entity: str) -> None:
         """Compute all deadline keys of an entity anew: its financial years have changed."""
         keys = await store.keys_of_entity(tx, entity)
@@ -89,22 +109,26 @@ class Registry:
             tuple(row[c] for c in _IDENTITY): id_ for row, id_ in zip(ordered, ids, strict=True)
         }
 
-    def _row(
+    def _deadline(
         self, key: tuple[Any, ...], resolved: Resolved, years: FinancialYears | None
-    ) -> dict[str, Any]:
-        policy = self.policy(key[1])
+    ) -> Deadline:
         circumstances = Circumstances(
             years=years or FinancialYears(), vat_scheme="oss" if key[2] == "oss" else None
         )
-        deadline = compute(policy, resolved, circumstances)
-        missing = deadline.missing or ""
+        deadline = compute(self.policy(key[1]), resolved, circumstances)
         if deadline.status == "indeterminate" and years is None:
-            missing = _GAP
+            return replace(deadline, missing=_GAP)
+        return deadline
+
+    def _row(
+        self, key: tuple[Any, ...], resolved: Resolved, years: FinancialYears | None
+    ) -> dict[str, Any]:
+        deadline = self._deadline(key, resolved, years)
         return {
             **dict(zip(_IDENTITY, key, strict=True)),
-            "policy_version": policy.version,
+            "policy_version": self.policy(key[1]).version,
             "status": deadline.status,
-            "why": missing,
+            "why": str(deadline.missing or ""),
             "provisional": deadline.provisional,
             "keep_through": deadline.keep_through,
             "purge_from": deadline.purge_from,
@@ -130,8 +154,8 @@ class Registry:
                 anchors=[
                     *_anchors(anchors.get(record.ref, ())),
                     *(
-                        anchor.Anchor(f"{kind}/{day}", kind, day)
-                        for kind, day in accounts.get(record.customer_id or "", ())
+                        anchor.Anchor(f"{kind}/{day}", kind, day, event=event)
+                        for kind, day, event in accounts.get(record.customer_id or "", ())
                     ),
                 ],
                 services=_steps(services.get(record.customer_id or "", ())),
@@ -169,20 +193,30 @@ def _identity(record: Record, resolved: Resolved) -> tuple[Any, ...]:
     return record.entity, record.category, record.scheme, resolved.state, resolved.day
 
 
+def _hold(row: Mapping[str, Any]) -> Hold:
+    released = row["released_at"]
+    return Hold(
+        civil_day(row["placed_at"]),
+        released and civil_day(released),
+        category=row["category"],
+        customer_id=row["customer_id"],
+    )
+
+
 def _never(record: Record) -> Any:
     raise Rejected(f"the policy of {record.category} has no clock", code="never-stored")
 
 
 def _anchors(rows: Iterable[AnchorRow]) -> list[anchor.Anchor]:
     return [
-        anchor.Anchor(row.anchor_id, row.kind, row.day)
+        anchor.Anchor(row.anchor_id, row.kind, row.day, event=row.event)
         for row in rows
         if row.kind is not None and row.day is not None and not (row.superseded or row.revoked)
     ]
 
 
 def _steps(rows: Iterable[store.ServiceRow]) -> list[ServiceEvent]:
-    return [ServiceEvent(row.service_id, row.kind, row.at or row.day) for row in rows]
+    return [ServiceEvent(row.service_id, row.kind, row.at or row.day, row.event) for row in rows]
 
 
 async def _years(tx: Connection, entities: Collection[str]) -> dict[str, FinancialYears | None]:
@@ -191,7 +225,8 @@ async def _years(tx: Connection, entities: Collection[str]) -> dict[str, Financi
     for entity, rows in (await store.fiscal_years(tx, entities)).items():
         try:
             found[entity] = FinancialYears.of(
-                FinancialYear(first, last, closed=closed) for first, last, closed in rows
+                FinancialYear(first, last, closed=closed, event=event)
+                for first, last, closed, event in rows
             )
         except Rejected:
             found[entity] = None
@@ -199,10 +234,10 @@ async def _years(tx: Connection, entities: Collection[str]) -> dict[str, Financi
 
 
 def overlapping(
-    years: Sequence[tuple[Any, Any, bool]], year: FinancialYear
+    years: Sequence[tuple[date, date, bool, str]], year: FinancialYear
 ) -> FinancialYear | None:
     """Return the other year that *year* shares days with, if there is one."""
-    for first, last, closed in years:
+    for first, last, closed, _ in years:
         other = FinancialYear(first, last, closed=closed)
         if first != year.first_day and first <= year.last_day and year.first_day <= last:
             return other

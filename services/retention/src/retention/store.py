@@ -41,6 +41,7 @@ class AnchorRow:
     day: date | None
     superseded: bool
     revoked: bool
+    event: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class ServiceRow:
     kind: ServiceChange
     day: date
     at: datetime | None
+    event: str
 
 
 async def register(tx: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -102,13 +104,13 @@ async def forget(tx: Connection, refs: Sequence[Ref]) -> None:
 
 
 async def add_anchors(tx: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Add occurrences (holder, category, id, anchor id, kind, day)."""
+    """Add occurrences (holder, category, id, anchor id, kind, day, event)."""
     await tx.executemany(
         """
-        INSERT INTO anchor (holder, category, record_id, anchor_id, kind, day)
-             VALUES ($1, $2, $3, $4, $5, $6)
+        INSERT INTO anchor (holder, category, record_id, anchor_id, kind, day, event)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT (holder, category, record_id, anchor_id) DO UPDATE
-                SET kind = EXCLUDED.kind, day = EXCLUDED.day
+                SET kind = EXCLUDED.kind, day = EXCLUDED.day, event = EXCLUDED.event
         """,
         rows,
     )
@@ -128,35 +130,43 @@ async def withdraw_anchor(tx: Connection, ref: Ref, anchor_id: str, how: str) ->
 
 
 async def add_service_event(tx: Connection, row: tuple[Any, ...]) -> None:
-    """Add a step (customer, service, kind, day, instant or None)."""
+    """Add a step (customer, service, kind, day, instant or None, event)."""
     await tx.execute(
         """
-        INSERT INTO service_event (customer_id, service_id, kind, day, at)
-             VALUES ($1, $2, $3, $4, $5)
+        INSERT INTO service_event (customer_id, service_id, kind, day, at, event)
+             VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT DO NOTHING
         """,
         *row,
     )
 
 
-async def add_customer_anchor(tx: Connection, customer_id: str, kind: str, day: date) -> None:
+async def add_customer_anchor(
+    tx: Connection, customer_id: str, kind: str, day: date, event: str
+) -> None:
     """Add an occurrence that all records of a customer share."""
     await tx.execute(
-        "INSERT INTO customer_anchor VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        "INSERT INTO customer_anchor VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
         customer_id,
         kind,
         day,
+        event,
     )
 
 
-async def put_fiscal_year(tx: Connection, row: tuple[str, date, date, bool]) -> None:
-    """Set the last day of the year that starts on a day; a closed year stays closed."""
+async def put_fiscal_year(tx: Connection, row: tuple[str, date, date, bool, str]) -> None:
+    """Set the last day of the year that starts on a day; a closed year stays closed.
+
+    The row is entity, first day, last day, whether closed, and event.
+    """
     await tx.execute(
         """
-        INSERT INTO fiscal_year (entity, first_day, last_day, closed)
-             VALUES ($1, $2, $3, $4)
+        INSERT INTO fiscal_year (entity, first_day, last_day, closed, event)
+             VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (entity, first_day) DO UPDATE
-                SET last_day = EXCLUDED.last_day, closed = fiscal_year.closed OR EXCLUDED.closed
+                SET last_day = EXCLUDED.last_day,
+                    closed = fiscal_year.closed OR EXCLUDED.closed,
+                    event = EXCLUDED.event
         """,
         *row,
     )
@@ -164,15 +174,20 @@ async def put_fiscal_year(tx: Connection, row: tuple[str, date, date, bool]) -> 
 
 async def fiscal_years(
     tx: Connection, entities: Collection[str]
-) -> dict[str, list[tuple[date, date, bool]]]:
-    """Return first day, last day and whether closed of the years of each entity, in order."""
+) -> dict[str, list[tuple[date, date, bool, str]]]:
+    """Return first day, last day, whether closed and event of each entity's years, in order."""
     rows = await tx.fetch(
-        "SELECT * FROM fiscal_year WHERE entity = ANY($1) ORDER BY entity, first_day",
+        """
+        SELECT entity, first_day, last_day, closed, event
+          FROM fiscal_year
+         WHERE entity = ANY($1)
+      ORDER BY entity, first_day
+        """,
         list(entities),
     )
-    years: dict[str, list[tuple[date, date, bool]]] = {entity: [] for entity in entities}
-    for row in rows:
-        years[row["entity"]].append((row["first_day"], row["last_day"], row["closed"]))
+    years: dict[str, list[tuple[date, date, bool, str]]] = {entity: [] for entity in entities}
+    for entity, *year in rows:
+        years[entity].append(tuple(year))
     return years
 
 
@@ -237,7 +252,7 @@ async def anchors(tx: Connection, records: Sequence[Record]) -> dict[Ref, list[A
     """Return the occurrences of each record."""
     rows = await tx.fetch(
         """
-        SELECT holder, category, record_id, anchor_id, kind, day, superseded, revoked
+        SELECT holder, category, record_id, anchor_id, kind, day, superseded, revoked, event
           FROM anchor
           JOIN unnest($1::text[], $2::text[], $3::text[]) AS wanted (holder, category, record_id)
          USING (holder, category, record_id)
@@ -256,7 +271,7 @@ async def services(tx: Connection, customers: Collection[str]) -> dict[str, list
     """Return the steps in the lives of each customer's services."""
     rows = await tx.fetch(
         """
-        SELECT customer_id, service_id, kind, day, at
+        SELECT customer_id, service_id, kind, day, at, event
           FROM service_event
          WHERE customer_id = ANY($1)
         """,
@@ -270,15 +285,15 @@ async def services(tx: Connection, customers: Collection[str]) -> dict[str, list
 
 async def customer_anchors(
     tx: Connection, customers: Collection[str]
-) -> dict[str, list[tuple[str, date]]]:
-    """Return kind and day of what happened to each customer's account."""
+) -> dict[str, list[tuple[str, date, str]]]:
+    """Return kind, day and event of what happened to each customer's account."""
     rows = await tx.fetch(
-        "SELECT customer_id, kind, day FROM customer_anchor WHERE customer_id = ANY($1)",
+        "SELECT customer_id, kind, day, event FROM customer_anchor WHERE customer_id = ANY($1)",
         list(customers),
     )
-    found: dict[str, list[tuple[str, date]]] = {}
-    for row in rows:
-        found.setdefault(row["customer_id"], []).append((row["kind"], row["day"]))
+    found: dict[str, list[tuple[str, date, str]]] = {}
+    for customer_id, *account in rows:
+        found.setdefault(customer_id, []).append(tuple(account))
     return found
 
 

@@ -237,6 +237,17 @@ def test_nothing_goes_below_the_statute(
     assert found.keep_through >= deadline.floor == date(day.year + 7, 12, 31)
 
 
+@given(RULES, DAYS, DAYS)
+def test_an_accepted_erasure_never_lengthens(
+    rule: dict[str, Any], day: date, accepted: date
+) -> None:
+    deadline = compute(terms(rule), on(day), BOOKS)
+    found = override(deadline, as_of=LONG_AGO, erasure_accepted=accepted)
+    assert deadline.keep_through is not None
+    assert found.keep_through is not None
+    assert found.keep_through <= deadline.keep_through
+
+
 @given(PERIODS, DAYS, HOLDS, DAYS, st.none() | DAYS, st.integers(0, 100), st.randoms())
 def test_holds_only_ever_delay_and_a_longer_one_more(  # noqa: PLR0917 - drawn by hypothesis
     rule: dict[str, Any],

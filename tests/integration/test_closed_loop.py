@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -12,9 +13,11 @@ from tests.conftest import Database
 from tests.integration.events import event
 
 from retention import policy, store
+from retention.calendar import civil_day, day_after, start_of
 from retention.handlers import Handlers
 from retention.holds import Holds
-from retention.purge import HOLD_GRACE, PurgeLoop
+from retention.override import Scope
+from retention.purge import PurgeLoop
 from retention.registry import Registry
 from shared.clock import VirtualClock
 from shared.errors import Rejected
@@ -60,6 +63,12 @@ class Retention:
         await self.take(
             FiscalYearClosed(entity="ab", start=date(2024, 1, 1), end=date(2024, 12, 31)),
             *(invoice(number) for number in numbers),
+        )
+
+    async def hold(self, scope: Scope) -> UUID:
+        review = civil_day(self.clock.now() + timedelta(days=150))
+        return await self.holds.place(
+            self.pool, scope, reason="a dispute", review_on=review, by="u-1"
         )
 
     async def sweep(self) -> list[Data]:
@@ -232,14 +241,7 @@ async def test_a_hold_between_the_phases_cancels(retention: Retention) -> None:
     await retention.invoices("i-1")
     retention.clock.advance(timedelta(hours=1))
     [prepare] = named(await retention.sweep(), "PurgePrepare")
-    hold = await retention.holds.place(
-        retention.pool,
-        customer_id="c-1",
-        category=None,
-        reason="a dispute",
-        review_on=date(2032, 6, 1),
-        by="u-1",
-    )
+    hold = await retention.hold(Scope(customer_id="c-1"))
     await retention.take(answer(prepare, retention.clock.now()))
     [cancel] = named(await retention.announced(), "PurgeCancel")
     assert cancel.command_hash == prepare.command_hash
@@ -248,10 +250,16 @@ async def test_a_hold_between_the_phases_cancels(retention: Retention) -> None:
     assert named(await retention.sweep(), "PurgePrepare") == []
     assert await retention.records() == ["i-1"]
 
-    await retention.holds.release(retention.pool, hold, by="u-2")
+    assert not await retention.holds.release(retention.pool, hold, by="u-2")
+    with pytest.raises(Rejected, match="another person"):
+        await retention.holds.release(retention.pool, hold, by="u-2")
+    assert named(await retention.sweep(), "PurgePrepare") == []
+    released = civil_day(retention.clock.now())
+    assert await retention.holds.release(retention.pool, hold, by="u-3")
     with pytest.raises(Rejected, match="no such hold"):
         await retention.holds.release(retention.pool, hold, by="u-2")
-    retention.clock.advance(HOLD_GRACE - timedelta(seconds=1))
+    grace_ends = start_of(day_after(released, 15))
+    retention.clock.advance(grace_ends - retention.clock.now() - timedelta(seconds=1))
     assert named(await retention.sweep(), "PurgePrepare") == []
     retention.clock.advance(timedelta(seconds=1))
     [again] = named(await retention.sweep(), "PurgePrepare")
@@ -309,18 +317,42 @@ async def test_a_forged_answer_is_rejected(
     assert await retention.announced() == []
 
 
-async def test_the_database_itself_forbids_a_hold_on_everything(retention: Retention) -> None:
+HOLD: dict[str, Any] = {
+    **dict.fromkeys(Scope.__slots__),
+    "id": UUID("01a20aae-0446-76ff-bbb1-1669ec58adb2"),
+    "reason": "x",
+    "review_on": date(2032, 1, 1),
+    "placed_by": "u",
+    "placed_at": MIDNIGHT,
+}
+
+
+@pytest.mark.parametrize(
+    "named", [{}, {"holder": "billing", "category": "x"}, {"record_id": "i-1", "category": "x"}]
+)
+async def test_the_database_itself_forbids_a_hold_on_everything(
+    retention: Retention, named: dict[str, str]
+) -> None:
     async with retention.pool.acquire() as connection:
         with pytest.raises(asyncpg.CheckViolationError):
-            await store.place_hold(
-                connection,
-                {
-                    "id": "01a20aae-0446-76ff-bbb1-1669ec58adb2",
-                    "customer_id": None,
-                    "category": None,
-                    "reason": "x",
-                    "review_on": date(2032, 1, 1),
-                    "placed_by": "u",
-                    "placed_at": MIDNIGHT,
-                },
-            )
+            await store.place_hold(connection, HOLD | named)
+
+
+async def test_the_database_itself_forbids_one_person_to_lift_a_hold(retention: Retention) -> None:
+    hold = await retention.hold(Scope(customer_id="c-1"))
+    await retention.holds.release(retention.pool, hold, by="u-2")
+    async with retention.pool.acquire() as connection:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await store.release_hold(connection, hold, "u-2", MIDNIGHT, MIDNIGHT)
+
+
+async def test_a_review_that_is_due_is_told(retention: Retention) -> None:
+    hold = await retention.hold(Scope(customer_id="c-1"))
+    retention.clock.advance(timedelta(days=149))
+    assert named(await retention.sweep(), "AlertRaised") == []
+    retention.clock.advance(timedelta(days=1))
+    [alert] = named(await retention.sweep(), "AlertRaised")
+    assert (alert.fingerprint, alert.runbook) == (f"hold-review/{hold}", "hold-review")
+    await retention.holds.release(retention.pool, hold, by="u-2")
+    await retention.holds.release(retention.pool, hold, by="u-3")
+    assert len(named(await retention.sweep(), "AlertResolved")) == 1

@@ -20,7 +20,7 @@ from retention import law
 from retention.anchor import Anchor, Facts, ServiceEvent, resolve
 from retention.calendar import Moment, civil_day
 from retention.deadline import Circumstances, Deadline, compute_under
-from retention.override import Hold, override
+from retention.override import Covered, Hold, Scope, override
 from retention.rule import Clock, Rule, Terms
 from shared.errors import Rejected
 
@@ -239,14 +239,24 @@ def rule(spec: dict[str, Any]) -> Rule:
 
 def overridden(spec: dict[str, Any], deadline: Deadline) -> Deadline:
     accepted = spec.get("erasure_accepted")
-    legal = [hold(item, spec.get("grace_days", 14)) for item in spec.get("holds") or []]
-    soft = [hold(item, 0) for item in spec.get("soft_holds") or []]
+    ours = Covered("ours", holder="us", record_id="this")
+    legal = [
+        hold(item, spec.get("grace_days", 14))
+        for item in spec.get("holds") or []
+        if scope(item).covers(ours)
+    ]
+    soft = [hold(item, 0) for item in spec.get("soft_holds") or [] if scope(item).covers(ours)]
     return override(
         deadline,
         as_of=BEGINNING,  # a record that is due is gone: a hold that begins later finds nothing
-        holds=[each for each in (*legal, *soft) if each.covers("ours")],
+        holds=[*legal, *soft],
         erasure_accepted=moment(accepted) if accepted else None,
     )
+
+
+def scope(item: Any) -> Scope:
+    named = item.get("scope") if isinstance(item, dict) else None
+    return Scope(category="another" if "other" in (named or "ours") else "ours")
 
 
 def hold(item: Any, grace_days: int) -> Hold:
@@ -256,12 +266,10 @@ def hold(item: Any, grace_days: int) -> Hold:
         item = {"from": item[0], "to": item[1]}
     assert item.keys() <= HOLD_KEYS, f"keys of a hold that would decide nothing: {item.keys()}"
     last = item.get("to") or item.get("until")
-    scope = item.get("scope") or "ours"
     return Hold(
         civil_day(moment(item["from"])) if item.get("from") else BEGINNING,
         civil_day(moment(last)) if last else None,
         grace_days=grace_days,
-        category="another" if "other" in scope else None,
     )
 
 

@@ -15,7 +15,7 @@ from retention.calendar import STOCKHOLM, civil_day, day_after
 from retention.deadline import Circumstances, Deadline, compute, compute_under
 from retention.explanation import say
 from retention.law import FinancialYear, FinancialYears
-from retention.override import Hold, override
+from retention.override import Covered, Hold, Scope, override
 from retention.rule import Rule, Terms
 from shared.errors import Rejected
 
@@ -174,11 +174,48 @@ def test_an_open_request_keeps_its_evidence_without_grace() -> None:
     assert override(DELIVERY, as_of=SENT, holds=[request]).keep_through == date(2027, 2, 5)
 
 
-def test_a_hold_covers_its_scope_alone() -> None:
-    hold = Hold(SENT, category="contact.delivery", customer_id="c-1")
-    assert hold.covers("contact.delivery", "c-1")
-    assert not hold.covers("contact.delivery", "c-2")
-    assert not hold.covers("lead.form", "c-1")
+RECORD = Covered("lead.form", "c-1", ("s-1", "s-2"), "crm", "l-1", date(2025, 6, 1))
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"customer_id": "c-1"},
+        {"category": "lead.form"},
+        {"subject": "s-2"},
+        {"holder": "crm", "category": "lead.form", "record_id": "l-1"},
+        {"customer_id": "c-1", "first_day": date(2025, 6, 1), "last_day": date(2025, 6, 1)},
+    ],
+)
+def test_a_hold_covers_what_fits_all_that_it_names(named: dict[str, Any]) -> None:
+    scope = Scope(**named)
+    assert scope.covers(RECORD)
+    other = Covered("event.registration", "c-2", ("s-3",), "events", "e-1", date(2025, 6, 2))
+    assert not scope.covers(other)
+    assert not Scope(**{"customer_id": "c-2"} | named | {"subject": "s-3"}).covers(RECORD)
+    unknown_day = replace(RECORD, day=None)
+    assert scope.covers(unknown_day), "to be on the safe side"
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ({}, "names a customer"),
+        ({"first_day": date(2025, 1, 1)}, "names a customer"),
+        ({"record_id": "l-1", "category": "lead.form"}, "named by its holder"),
+        ({"record_id": "l-1", "holder": "crm"}, "named by its holder"),
+        ({"holder": "crm", "category": "lead.form"}, "with a record only"),
+        (
+            {"customer_id": "c", "first_day": date(2025, 1, 2), "last_day": date(2025, 1, 1)},
+            "lies before the first",
+        ),
+    ],
+)
+def test_a_scope_that_says_too_little_or_nonsense_is_refused(
+    named: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(Rejected, match=why):
+        Scope(**named)
 
 
 def test_a_hold_does_not_end_before_it_begins() -> None:

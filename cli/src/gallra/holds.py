@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,13 @@ from uuid import UUID
 from gallra.stackfile import read
 from retention import store
 from retention.holds import Holds
+from retention.override import Scope
 from shared.clock import SystemClock
 from shared.errors import Rejected
 from shared.outbox import Outbox
 from shared.postgres import Pool, open_pool
 
 _HOLDS = Holds(Outbox("//gallra/retention"), SystemClock())
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What a hold covers: a customer, a category, or the one of the other."""
-
-    customer_id: str | None
-    category: str | None
 
 
 @asynccontextmanager
@@ -36,24 +28,17 @@ async def _pool(data: Path) -> AsyncGenerator[Pool]:
 async def place(data: Path, scope: Scope, *, reason: str, review_on: date, by: str) -> UUID:
     """Place a hold; return its id."""
     async with _pool(data) as pool:
-        return await _HOLDS.place(
-            pool,
-            customer_id=scope.customer_id,
-            category=scope.category,
-            reason=reason,
-            review_on=review_on,
-            by=by,
-        )
+        return await _HOLDS.place(pool, scope, reason=reason, review_on=review_on, by=by)
 
 
-async def release(data: Path, hold_id: str, *, by: str) -> None:
-    """Lift a hold."""
+async def release(data: Path, hold_id: str, *, by: str) -> bool:
+    """Ask for a hold to be lifted, or agree to it; return whether it is lifted now."""
     try:
         known = UUID(hold_id)
     except ValueError:
         raise Rejected("that is no id of a hold; `gallra hold list` shows them") from None
     async with _pool(data) as pool:
-        await _HOLDS.release(pool, known, by=by)
+        return await _HOLDS.release(pool, known, by=by)
 
 
 async def all_of(data: Path) -> list[dict[str, Any]]:
@@ -64,6 +49,10 @@ async def all_of(data: Path) -> list[dict[str, Any]]:
 
 def in_words(hold: dict[str, Any]) -> str:
     """Return one line about a hold."""
-    scope = " of ".join(filter(None, (hold["category"], hold["customer_id"])))
-    state = f"released {hold['released_at']:%Y-%m-%d}" if hold["released_at"] else "in force"
+    scope = ", ".join(f"{name} {hold[name]}" for name in Scope.__slots__ if hold[name] is not None)
+    state = "in force"
+    if hold["released_at"]:
+        state = f"released {hold['released_at']:%Y-%m-%d}"
+    elif hold["release_asked_by"]:
+        state = "release asked for"
     return f"{hold['id']}  {state:19}  review {hold['review_on']}  {scope}: {hold['reason']}"

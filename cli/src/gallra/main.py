@@ -232,38 +232,72 @@ def policy_check(
 
 
 @hold_app.command("place")
-def hold_place(  # noqa: PLR0917 - options are named by who calls
+def hold_place(  # noqa: PLR0913, PLR0917 - options are named by who calls
     reason: Annotated[str, typer.Option(help="Why; it goes into the master log.")],
     by: Annotated[str, typer.Option(help="Account of the person who decided it.")],
     review: Annotated[str, typer.Option(help="Day on which it is looked at again.")],
     customer: Annotated[str | None, typer.Option(help="Whose records.")] = None,
     category: Annotated[str | None, typer.Option(help="Of which category.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Token of the person they tell of.")] = None,
+    record: Annotated[
+        str | None, typer.Option(help="One record: HOLDER/CATEGORY/RECORD_ID.")
+    ] = None,
+    first: Annotated[
+        str | None, typer.Option("--from", help="First day that their time runs from.")
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last such day.")] = None,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Keep records from being purged."""
+    """Keep the records that fit all that is named from being purged."""
     from gallra import holds  # noqa: PLC0415
 
+    holder, of, record_id = _record(record)
+    named: dict[str, Any] = {
+        "customer_id": customer,
+        "category": of or category,
+        "subject": subject,
+        "holder": holder,
+        "record_id": record_id,
+        "first_day": _day(first, "--from"),
+        "last_day": _day(last, "--to"),
+    }
+    day = _day(review, "--review") or date.min
+    placed = _held(
+        lambda: holds.place(data, holds.Scope(**named), reason=reason, review_on=day, by=by)
+    )
+    _print({"hold_id": str(placed)}, as_json, lambda: str(placed))
+
+
+def _record(ref: str | None) -> tuple[str | None, str | None, str | None]:
+    if ref is None:
+        return None, None, None
+    parts = ref.split("/", 2)
+    if len(parts) < len(("holder", "category", "record_id")):
+        _fail("--record takes HOLDER/CATEGORY/RECORD_ID", 2)
+    return parts[0], parts[1], parts[2]
+
+
+def _day(text: str | None, option: str) -> date | None:
     try:
-        day = date.fromisoformat(review)
+        return None if text is None else date.fromisoformat(text)
     except ValueError:
-        _fail("--review takes a day such as 2026-12-31", 2)
-    scope = holds.Scope(customer, category)
-    hold_id = _held(lambda: holds.place(data, scope, reason=reason, review_on=day, by=by))
-    _print({"hold_id": str(hold_id)}, as_json, lambda: str(hold_id))
+        _fail(f"{option} takes a day such as 2026-12-31", 2)
 
 
 @hold_app.command("release")
 def hold_release(
     hold_id: str,
-    by: Annotated[str, typer.Option(help="Account of the person who decided it.")],
+    by: Annotated[str, typer.Option(help="Account of the person who says so.")],
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Lift a hold; its grace of 14 days begins."""
+    """Ask for a hold to be lifted; when another person does too, its grace of 14 days begins."""
     from gallra import holds  # noqa: PLC0415
 
-    _held(lambda: holds.release(data, hold_id, by=by))
-    print("released; records stay through the grace of 14 days")
+    if _held(lambda: holds.release(data, hold_id, by=by)):
+        print("released; records stay through the grace of 14 days")
+    else:
+        print("asked for; it is lifted when another person says the same")
 
 
 @hold_app.command("list")

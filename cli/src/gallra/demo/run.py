@@ -24,6 +24,7 @@ from gallra.demo.story import ACTIONS, Story, broken, tell
 from gallra.stackfile import Stack
 from gallra.verification import verdict_of
 from retention.holds import Holds
+from retention.override import Scope
 from shared.clock import SystemClock
 from shared.events import TOPICS
 from shared.events.catalogue import COMMANDS
@@ -106,8 +107,7 @@ async def _hold(stack: Stack, story: Story) -> None:
     async with open_pool(stack.databases["retention"], "gallra-demo") as pool:
         await holds.place(
             pool,
-            customer_id=story.sued,
-            category="billing.invoice",
+            Scope(customer_id=story.sued, category="billing.invoice"),
             reason="dispute about invoices (demo)",
             review_on=story.today + timedelta(days=180),
             by="demo",

@@ -16,6 +16,7 @@ from shared.events.catalogue import ACTIONS, ALERTS, COMMANDS, DECISIONS, DELIVE
 from shared.events.gallra import (
     DeliveryChanged,
     HoldPlaced,
+    HoldReleaseAsked,
     HoldReleased,
     PolicyActivated,
     PurgeCommand,
@@ -130,8 +131,9 @@ def draft(event: Event, *, keep_network: bool = False) -> Draft:
             return _draft(event, Kind.EVENT, parts, found_by, customer, category)
         case PolicyActivated():
             return _draft(event, Kind.POLICY_VERSION, {"what": content}, found_by)
-        case HoldPlaced() | HoldReleased():
-            who = {"by": content.pop("by")}
+        case HoldPlaced() | HoldReleaseAsked() | HoldReleased():
+            names = ("by", "asked_by")
+            who = {name: content.pop(name) for name in names if content.get(name) is not None}
             found_by = Search(event.type.name, actor=who["by"], target=event.data.hold_id)
             return _draft(event, Kind.HOLD, {"who": who, "what": content}, found_by)
         case _:

@@ -98,6 +98,7 @@ class Handlers:
     async def _register(self, tx: Connection, events: Sequence[Event]) -> set[Ref]:
         rows: list[tuple[Any, ...]] = []
         anchors: list[tuple[Any, ...]] = []
+        subjects: list[tuple[Any, ...]] = []
         for event in events:
             data: Any = event.data
             self.registry.check_holder(data.category, data.holder)
@@ -106,8 +107,11 @@ class Handlers:
             rows.append((*ref, data.entity, data.customer_id, data.group, scheme, event.time))
             told = _told_by(event)
             anchors += [(*ref, a.anchor_id, a.kind, _day(a), told) for a in data.anchors]
+            subjects += [(*ref, subject.token, subject.role) for subject in data.subjects]
         await store.register(tx, rows)
         await store.add_anchors(tx, anchors)
+        if subjects:
+            await store.add_subjects(tx, subjects)
         return {row[:3] for row in rows}
 
     async def _refresh(self, tx: Connection, touched: _Touched) -> None:

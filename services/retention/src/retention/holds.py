@@ -1,14 +1,16 @@
 """Legal holds: what keeps records although their time is up, and who said so."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 from uuid import UUID
 
 from retention import store
+from retention.calendar import civil_day, day_after, start_of
+from retention.override import HOLD_GRACE_DAYS, Scope
 from shared.clock import Clock
 from shared.errors import Rejected
-from shared.events.gallra import HoldPlaced, HoldReleased
+from shared.events.gallra import HoldPlaced, HoldReleaseAsked, HoldReleased
 from shared.ids import new_id
 from shared.outbox import Outbox
 from shared.postgres import Pool, transaction
@@ -22,29 +24,20 @@ class Holds:
     clock: Clock
 
     async def place(
-        self,
-        pool: Pool,
-        *,
-        customer_id: str | None,
-        category: str | None,
-        reason: str,
-        review_on: date,
-        by: str,
+        self, pool: Pool, scope: Scope, *, reason: str, review_on: date, by: str
     ) -> UUID:
-        """Hold the records of a customer, a category, or of both together; return the hold's id.
+        """Hold the records in *scope*; return the hold's id.
 
         Raises:
-            Rejected: the scope is empty, or the review is not in the future.
+            Rejected: the review is not in the future.
         """
         now = self.clock.now()
-        if customer_id is None and category is None:
-            raise Rejected("a hold needs a customer, a category or both", code="invalid-hold")
-        if review_on <= now.date():
+        if review_on <= civil_day(now):
             raise Rejected("a hold is reviewed on a day to come", code="invalid-hold")
+        named = asdict(scope)
         hold: dict[str, Any] = {
+            **named,
             "id": new_id(),
-            "customer_id": customer_id,
-            "category": category,
             "reason": reason,
             "review_on": review_on,
             "placed_by": by,
@@ -54,9 +47,8 @@ class Holds:
             epoch = await store.raise_epoch(tx)
             await store.place_hold(tx, hold)
             placed = HoldPlaced(
+                **named,
                 hold_id=str(hold["id"]),
-                customer_id=customer_id,
-                category=category,
                 reason=reason,
                 review_on=review_on,
                 by=by,
@@ -65,16 +57,30 @@ class Holds:
             await self.outbox.announce(tx, now, [placed])
         return hold["id"]
 
-    async def release(self, pool: Pool, hold_id: UUID, *, by: str) -> None:
-        """Lift a hold; its grace period of 14 days begins.
+    async def release(self, pool: Pool, hold_id: UUID, *, by: str) -> bool:
+        """Ask for a hold to be lifted, or agree to it; return whether it is lifted now.
+
+        Two people must say so.  Then the grace begins, in which others can object.
 
         Raises:
-            Rejected: there is no such hold, or it was lifted before.
+            Rejected: there is no such hold, it was lifted before, or the same person asks again.
         """
         now = self.clock.now()
         async with transaction(pool) as tx:
-            if not await store.release_hold(tx, hold_id, by, now):
+            hold = await store.lock_hold(tx, hold_id)
+            if hold is None or hold["released_at"] is not None:
                 raise Rejected("there is no such hold to lift", code="unknown-hold")
+            asked_by: str | None = hold["release_asked_by"]
+            if asked_by is None:
+                await store.ask_release(tx, hold_id, by, now)
+                asked = HoldReleaseAsked(hold_id=str(hold_id), by=by)
+                await self.outbox.announce(tx, now, [asked])
+                return False
+            if asked_by == by:
+                raise Rejected("another person must agree to it", code="four-eyes")
+            until = start_of(day_after(civil_day(now), HOLD_GRACE_DAYS + 1))
+            await store.release_hold(tx, hold_id, by, now, until)
             epoch = await store.raise_epoch(tx)
-            released = HoldReleased(hold_id=str(hold_id), by=by, epoch=epoch)
+            released = HoldReleased(hold_id=str(hold_id), by=by, epoch=epoch, asked_by=asked_by)
             await self.outbox.announce(tx, now, [released])
+            return True

@@ -1,15 +1,85 @@
 """What moves the deadline of a single record: holds, open requests and accepted erasures; pure."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Final
 
 from retention.calendar import Moment, civil_day, day_after
 from retention.deadline import Deadline
 from retention.explanation import say
 from shared.errors import Rejected
 
-_HOLD = "GDPR article 17(3)(e)"
+HOLD_GRACE_DAYS: Final = 14
+"""Civil days after a legal hold was lifted, for others to object."""
+
+_HOLD: Final = "GDPR article 17(3)(e)"
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """What a hold may ask of a record.
+
+    Attributes:
+        subjects: Tokens of the persons it tells of.
+        day: That its time runs from, if it is known.
+    """
+
+    category: str
+    customer_id: str | None = None
+    subjects: Collection[str] = ()
+    holder: str | None = None
+    record_id: str | None = None
+    day: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which records a hold covers: those that fit all that is named; what is None, fits any.
+
+    Attributes:
+        record_id: With *holder* and *category* one single record.
+        first_day: Of the days that time runs from, with *last_day*; a record whose day is not
+            known yet is covered, to be on the safe side.
+
+    Raises:
+        Rejected: nothing is named, or a record without its holder and category, or the days are
+            in the wrong order.
+    """
+
+    customer_id: str | None = None
+    category: str | None = None
+    subject: str | None = None
+    holder: str | None = None
+    record_id: str | None = None
+    first_day: date | None = None
+    last_day: date | None = None
+
+    def __post_init__(self) -> None:
+        if not any((self.customer_id, self.category, self.subject, self.record_id)):
+            raise _wrong("a hold names a customer, a category, a person or a record")
+        if self.record_id and not (self.holder and self.category):
+            raise _wrong("a record is named by its holder, its category and its id")
+        if self.holder and not self.record_id:
+            raise _wrong("a holder is named with a record only")
+        if self.first_day and self.last_day and self.last_day < self.first_day:
+            raise _wrong("the last day of a hold's span lies before the first")
+
+    def covers(self, record: Covered) -> bool:
+        """Return whether *record* is in the scope."""
+        return (
+            self.customer_id in (None, record.customer_id)
+            and self.category in (None, record.category)
+            and (self.subject is None or self.subject in record.subjects)
+            and self.holder in (None, record.holder)
+            and self.record_id in (None, record.record_id)
+            and (self.first_day is None or record.day is None or record.day >= self.first_day)
+            and (self.last_day is None or record.day is None or record.day <= self.last_day)
+        )
+
+
+def _wrong(why: str) -> Rejected:
+    return Rejected(why, code="invalid-hold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +91,6 @@ class Hold:
         through: Last civil day, inclusive; None while nobody has lifted it.
         grace_days: Kept on for so long afterwards, for others to object: 14 days after a legal
             hold, none after an open request.
-        category: What it covers; None for any.
-        customer_id: Whose records it covers; None for any.
 
     Raises:
         Rejected: it ends before it begins.
@@ -30,17 +98,11 @@ class Hold:
 
     from_day: date
     through: date | None = None
-    grace_days: int = 14
-    category: str | None = None
-    customer_id: str | None = None
+    grace_days: int = HOLD_GRACE_DAYS
 
     def __post_init__(self) -> None:
         if self.through is not None and self.through < self.from_day:
             raise Rejected("a hold ends before it begins")
-
-    def covers(self, category: str, customer_id: str | None = None) -> bool:
-        """Return whether records of this category and customer are in its scope."""
-        return self.category in (None, category) and self.customer_id in (None, customer_id)
 
 
 def override(

@@ -14,6 +14,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from retention import purge_store as store
+from retention.calendar import civil_day
 from retention.purge_store import Chunk, Due
 from retention.store import hold_epoch
 from shared.clock import Clock
@@ -38,7 +39,6 @@ from shared.postgres import Connection, Pool, sole, transaction
 
 CHUNK: Final = 500  # references in a command, by contract
 COMMAND_LIVES: Final = timedelta(days=7)
-HOLD_GRACE: Final = timedelta(days=14)
 REFUSED_RETRY: Final = timedelta(days=1)  # where a holder gives no date
 _SWEDEN: Final = ZoneInfo("Europe/Stockholm")
 
@@ -77,7 +77,7 @@ class PurgeLoop:
             if not await sole(tx, "purge"):
                 return 0
             epoch = await hold_epoch(tx)
-            items = await store.due(tx, now, HOLD_GRACE, self.actions, self.limit)
+            items = await store.due(tx, now, self.actions, self.limit)
             by_category = sorted(items, key=lambda d: (d.category, d.policy_version))
             for _, group in groupby(by_category, key=lambda d: (d.category, d.policy_version)):
                 await self._open(tx, list(group), epoch, now)
@@ -192,7 +192,7 @@ class PurgeLoop:
             await store.finish(tx, chunk.id, result, len(refused))
             return
         stands = await hold_epoch(tx) == result.hold_epoch
-        go = stands and await store.still_due(tx, chunk.id, now, HOLD_GRACE)
+        go = stands and await store.still_due(tx, chunk.id, now)
         state = "committing" if go else "cancelling"
         if not go:
             await store.release(tx, chunk.id, left, None)
@@ -240,9 +240,17 @@ class PurgeLoop:
                 labels={"category": category},
                 runbook="purge-overdue",
             )
-            for category, records in (
-                await store.overdue(tx, now, HOLD_GRACE, now - self.alert_after)
-            ).items()
+            for category, records in (await store.overdue(tx, now, now - self.alert_after)).items()
+        ]
+        alerts += [
+            AlertRaised(
+                fingerprint=f"hold-review/{hold}",
+                severity="warning",
+                summary=f"legal hold {hold} was to be reviewed",
+                labels={"hold": str(hold)},
+                runbook="hold-review",
+            )
+            for hold in await store.holds_to_review(tx, civil_day(now))
         ]
         known = await store.open_alerts(tx)
         standing = {alert.fingerprint for alert in alerts}

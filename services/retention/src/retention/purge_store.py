@@ -2,20 +2,28 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 from shared.events.gallra import PurgeCommand, PurgeResult
 from shared.postgres import Connection
 
-# A released hold still protects for its grace period; the parameter is the instant before which
-# it must have been released to be over.
+# What retention.override.Scope says, over record and deadline_key.  A hold that was lifted protects
+# through its grace.
 HELD = """
-    EXISTS (SELECT FROM legal_hold
-             WHERE (legal_hold.customer_id IS NULL OR legal_hold.customer_id = record.customer_id)
-               AND (legal_hold.category IS NULL OR legal_hold.category = record.category)
-               AND (released_at IS NULL OR released_at > $2))
+    EXISTS (SELECT
+              FROM legal_hold AS hold
+             WHERE (protects_until IS NULL OR protects_until > $1)
+               AND (hold.customer_id IS NULL OR hold.customer_id = record.customer_id)
+               AND (hold.category IS NULL OR hold.category = record.category)
+               AND (hold.subject IS NULL
+                    OR EXISTS (SELECT FROM record_subject
+                                WHERE record_subject.record = record.id AND token = hold.subject))
+               AND (hold.record_id IS NULL
+                    OR (hold.holder, hold.record_id) = (record.holder, record.record_id))
+               AND (first_day IS NULL OR coalesce(anchor_day >= first_day, true))
+               AND (last_day IS NULL OR coalesce(anchor_day <= last_day, true)))
 """
 
 
@@ -49,13 +57,11 @@ class Chunk:
 _CHUNK = "id, job, holder, command, refs, state, sent_at, attempts"
 
 
-async def due(
-    tx: Connection, now: datetime, grace: timedelta, categories: Collection[str], limit: int
-) -> list[Due]:
+async def due(tx: Connection, now: datetime, categories: Collection[str], limit: int) -> list[Due]:
     """Return up to *limit* records of *categories* due at *now*, the longest due first.
 
-    Left out are those under a legal hold or within *grace* after one, those in a purge already
-    and those a holder refused for a time.
+    Left out are those under a legal hold or in the grace after one, those in a purge already and
+    those a holder refused for a time.
     """
     rows = await tx.fetch(
         f"""
@@ -67,20 +73,19 @@ async def due(
            AND purge_from <= $1
            AND chunk IS NULL
            AND (not_before IS NULL OR not_before <= $1)
-           AND record.category = ANY($3)
+           AND record.category = ANY($2)
            AND NOT {HELD}
       ORDER BY purge_from, record.id
-         LIMIT $4
+         LIMIT $3
         """,  # noqa: S608 - a constant condition
         now,
-        now - grace,
         list(categories),
         limit,
     )
     return [Due(**row) for row in rows]
 
 
-async def still_due(tx: Connection, chunk: UUID, now: datetime, grace: timedelta) -> bool:
+async def still_due(tx: Connection, chunk: UUID, now: datetime) -> bool:
     """Return True if every record of a chunk is as due as when the chunk was made."""
     changed: bool = await tx.fetchval(
         f"""
@@ -88,11 +93,10 @@ async def still_due(tx: Connection, chunk: UUID, now: datetime, grace: timedelta
             SELECT
               FROM record
               JOIN deadline_key ON deadline_key.id = record.key
-             WHERE chunk = $3
+             WHERE chunk = $2
                AND (status <> 'scheduled' OR purge_from > $1 OR {HELD}))
         """,  # noqa: S608 - a constant condition
         now,
-        now - grace,
         chunk,
     )
     return not changed
@@ -269,9 +273,7 @@ async def close_job(tx: Connection, job: UUID, event_id: str, now: datetime) -> 
     )
 
 
-async def overdue(
-    tx: Connection, now: datetime, grace: timedelta, known_before: datetime
-) -> dict[str, int]:
+async def overdue(tx: Connection, now: datetime, known_before: datetime) -> dict[str, int]:
     """Return how many records of each category should have been purged by *now* and are not.
 
     Of those registered before *known_before*: what came late gets its chance first.
@@ -283,12 +285,11 @@ async def overdue(
           JOIN record ON record.key = deadline_key.id
          WHERE status = 'scheduled'
            AND must_purge_by < $1
-           AND registered_at < $3
+           AND registered_at < $2
            AND NOT {HELD}
       GROUP BY record.category
         """,  # noqa: S608 - a constant condition
         now,
-        now - grace,
         known_before,
     )
     return {row["category"]: row["records"] for row in rows}
@@ -306,6 +307,14 @@ async def silent_holders(tx: Connection, before: datetime) -> dict[str, int]:
         before,
     )
     return {row["holder"]: row["chunks"] for row in rows}
+
+
+async def holds_to_review(tx: Connection, day: date) -> list[UUID]:
+    """Return the holds in force that were to be looked at again by *day*."""
+    rows = await tx.fetch(
+        "SELECT id FROM legal_hold WHERE released_at IS NULL AND review_on <= $1 ORDER BY id", day
+    )
+    return [row["id"] for row in rows]
 
 
 async def open_alerts(tx: Connection) -> dict[str, str]:

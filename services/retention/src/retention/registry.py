@@ -15,7 +15,7 @@ from retention.calendar import Moment, civil_day
 from retention.deadline import Circumstances, Deadline, compute
 from retention.explanation import say
 from retention.law import FinancialYear, FinancialYears
-from retention.override import Hold, override
+from retention.override import Covered, Hold, Scope, override
 from retention.policy import Policies, Policy
 from retention.store import AnchorRow, Record, Ref
 from shared.errors import Rejected
@@ -75,9 +75,16 @@ class Registry:
         [resolved] = await self._resolved(tx, [record])
         years = await _years(tx, [record.entity])
         deadline = self._deadline(_identity(record, resolved), resolved, years[record.entity])
-        holds = [_hold(row) for row in await store.holds(tx)]
-        covering = [h for h in holds if h.covers(record.category, record.customer_id)]
-        return record, override(deadline, as_of=as_of, holds=covering)
+        covered = Covered(
+            record.category,
+            record.customer_id,
+            await store.subjects(tx, record.id),
+            record.holder,
+            record.record_id,
+            resolved.day,
+        )
+        holds = [_hold(row) for row in await store.holds(tx) if _scope(row).covers(covered)]
+        return record, override(deadline, as_of=as_of, holds=holds)
 
     async def refresh_entity(self, tx: Connection, entity: str) -> None:
         """Compute all deadline keys of an entity anew: its financial years have changed."""
@@ -195,12 +202,11 @@ def _identity(record: Record, resolved: Resolved) -> tuple[Any, ...]:
 
 def _hold(row: Mapping[str, Any]) -> Hold:
     released = row["released_at"]
-    return Hold(
-        civil_day(row["placed_at"]),
-        released and civil_day(released),
-        category=row["category"],
-        customer_id=row["customer_id"],
-    )
+    return Hold(civil_day(row["placed_at"]), released and civil_day(released))
+
+
+def _scope(row: Mapping[str, Any]) -> Scope:
+    return Scope(**{name: row[name] for name in Scope.__slots__})
 
 
 def _never(record: Record) -> Any:

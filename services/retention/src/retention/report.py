@@ -11,7 +11,6 @@ from typing import Any, Final, assert_never
 from retention import report_store
 from retention.calendar import day_after, start_of
 from retention.policy import Policies, Policy
-from retention.purge import HOLD_GRACE
 from retention.rule import (
     Bfl72,
     Bfl76Original,
@@ -120,9 +119,7 @@ async def make(
     entries: Mapping[str, int],
 ) -> Report:
     """Return the report; *entries* are indexes in the master log by event id."""
-    held = {
-        r["category"]: r for r in await report_store.holdings(tx, period.at, period.at - HOLD_GRACE)
-    }
+    held = {r["category"]: r for r in await report_store.holdings(tx, period.at)}
     awaiting = await report_store.awaiting(tx, period.at)
     start, end = start_of(period.start), start_of(day_after(period.end))
     purged = await report_store.purged(tx, start, end)

@@ -7,7 +7,7 @@ from retention.purge_store import HELD
 from shared.postgres import Connection
 
 
-async def holdings(tx: Connection, at: datetime, released_before: datetime) -> list[dict[str, Any]]:
+async def holdings(tx: Connection, at: datetime) -> list[dict[str, Any]]:
     """Return, for each category, how many records are held at *at* and how they stand.
 
     Of what was registered by then and is still in the registry; what was purged since is counted
@@ -33,7 +33,6 @@ async def holdings(tx: Connection, at: datetime, released_before: datetime) -> l
       GROUP BY record.category
         """,  # noqa: S608 - a constant condition
         at,
-        released_before,
     )
     return [dict(row) for row in rows]
 

@@ -398,28 +398,69 @@ async def place_hold(tx: Connection, hold: Mapping[str, Any]) -> None:
     await tx.execute(
         """
         INSERT INTO legal_hold
-                    (id, customer_id, category, reason, review_on, placed_by, placed_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
+                    (id, customer_id, category, subject, holder, record_id, first_day, last_day,
+                     reason, review_on, placed_by, placed_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         """,
-        *(hold[c] for c in ("id", "customer_id", "category", "reason", "review_on")),
+        *(hold[c] for c in ("id", "customer_id", "category", "subject", "holder", "record_id")),
+        *(hold[c] for c in ("first_day", "last_day", "reason", "review_on")),
         hold["placed_by"],
         hold["placed_at"],
     )
 
 
-async def release_hold(tx: Connection, hold_id: UUID, by: str, now: datetime) -> bool:
-    """Lift a hold; return False if there is none, or it was lifted before."""
-    status = await tx.execute(
-        """
-        UPDATE legal_hold
-           SET released_by = $2, released_at = $3
-         WHERE id = $1 AND released_at IS NULL
-        """,
+async def lock_hold(tx: Connection, hold_id: UUID) -> dict[str, Any] | None:
+    """Return a hold, which nobody else changes until *tx* ends."""
+    row = await tx.fetchrow("SELECT * FROM legal_hold WHERE id = $1 FOR UPDATE", hold_id)
+    return None if row is None else dict(row)
+
+
+async def ask_release(tx: Connection, hold_id: UUID, by: str, now: datetime) -> None:
+    """Note who asked for a hold to be lifted."""
+    await tx.execute(
+        "UPDATE legal_hold SET release_asked_by = $2, release_asked_at = $3 WHERE id = $1",
         hold_id,
         by,
         now,
     )
-    return status == "UPDATE 1"
+
+
+async def release_hold(
+    tx: Connection, hold_id: UUID, by: str, now: datetime, protects_until: datetime
+) -> None:
+    """Lift a hold, which protects on until its grace is over."""
+    await tx.execute(
+        """
+        UPDATE legal_hold
+           SET released_by = $2, released_at = $3, protects_until = $4
+         WHERE id = $1
+        """,
+        hold_id,
+        by,
+        now,
+        protects_until,
+    )
+
+
+async def add_subjects(tx: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Note of which persons records tell (holder, category, record id, token, role)."""
+    await tx.execute(
+        """
+        INSERT INTO record_subject (record, token, role)
+             SELECT record.id, told.token, told.role
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+                    AS told (holder, category, record_id, token, role)
+               JOIN record USING (holder, category, record_id)
+        ON CONFLICT DO NOTHING
+        """,
+        *([row[place] for row in rows] for place in range(5)),
+    )
+
+
+async def subjects(tx: Connection, record: int) -> list[str]:
+    """Return the tokens of the persons a record tells of."""
+    rows = await tx.fetch("SELECT DISTINCT token FROM record_subject WHERE record = $1", record)
+    return [row["token"] for row in rows]
 
 
 async def holds(tx: Connection) -> list[dict[str, Any]]:

@@ -119,6 +119,9 @@ EVENT_TYPES: Final = (
         "retention.policy.activated.v1", DECISIONS, gallra.PolicyActivated, lambda d: d.category
     ),
     EventType("retention.hold.placed.v1", DECISIONS, gallra.HoldPlaced, lambda d: d.hold_id),
+    EventType(
+        "retention.hold.release-asked.v1", DECISIONS, gallra.HoldReleaseAsked, lambda d: d.hold_id
+    ),
     EventType("retention.hold.released.v1", DECISIONS, gallra.HoldReleased, lambda d: d.hold_id),
     EventType(
         "retention.purge-job.opened.v1", DECISIONS, gallra.PurgeJobOpened, lambda d: d.job_id

@@ -27,7 +27,11 @@ class PolicyActivated(Data):
 
 
 class HoldPlaced(Data):
-    """A legal hold keeps what it covers from being purged."""
+    """A legal hold keeps what it covers from being purged.
+
+    It covers the records that fit all that is named; of *first_day* and *last_day*, those whose
+    time runs from a day between them.
+    """
 
     hold_id: Name
     customer_id: Name | None
@@ -36,6 +40,18 @@ class HoldPlaced(Data):
     review_on: Day
     by: Name
     epoch: int
+    subject: Name | None = None
+    holder: Name | None = None
+    record_id: Name | None = None
+    first_day: Day | None = None
+    last_day: Day | None = None
+
+
+class HoldReleaseAsked(Data):
+    """Somebody asked for a legal hold to be lifted; another person must agree."""
+
+    hold_id: Name
+    by: Name
 
 
 class HoldReleased(Data):
@@ -44,6 +60,7 @@ class HoldReleased(Data):
     hold_id: Name
     by: Name
     epoch: int
+    asked_by: Name | None = None
 
 
 class Counts(Data):

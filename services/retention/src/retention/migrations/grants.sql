@@ -7,3 +7,4 @@ GRANT DELETE ON anchor, deadline_key, fiscal_year TO gallra_retention;
 GRANT SELECT, UPDATE ON hold_epoch TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE ON purge_job, purge_chunk TO gallra_retention;
 GRANT SELECT, INSERT, DELETE ON alert_open TO gallra_retention;
+GRANT SELECT, INSERT ON record_subject TO gallra_retention;

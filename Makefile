@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DATA ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test unit bench lint format lock contracts k8s-check clean
+.PHONY: help run demo test unit soak bench lint format lock contracts k8s-check clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
@@ -30,6 +30,9 @@ test: $(READY)  ## all tests, on a real broker, database and mail server
 
 unit: $(READY)  ## the tests that need no service
 	$(BIN)/pytest tests/unit tests/contract shared services
+
+soak: $(READY)  ## 10,000 interleavings of holds, purges and crashes: a quarter of an hour
+	GALLRA_INTERLEAVINGS=10000 $(BIN)/pytest tests/integration/test_holds_machine.py
 
 bench: bench-sequencing bench-latency bench-append bench-growth  ## an hour: writes docs/benchmarks.md
 

@@ -67,9 +67,10 @@ class Retention:
 
     async def hold(self, scope: Scope) -> UUID:
         review = civil_day(self.clock.now() + timedelta(days=150))
-        return await self.holds.place(
+        placed = await self.holds.place(
             self.pool, scope, reason="a dispute", review_on=review, by="u-1"
         )
+        return placed.id
 
     async def sweep(self) -> list[Data]:
         """Sweep once; return what was announced since the last look."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from gallra.stackfile import read
 from retention import store
-from retention.holds import Holds
+from retention.holds import Holds, Placed
 from retention.override import Scope
 from shared.clock import SystemClock
 from shared.errors import Rejected
@@ -25,8 +25,8 @@ async def _pool(data: Path) -> AsyncGenerator[Pool]:
         yield pool
 
 
-async def place(data: Path, scope: Scope, *, reason: str, review_on: date, by: str) -> UUID:
-    """Place a hold; return its id."""
+async def place(data: Path, scope: Scope, *, reason: str, review_on: date, by: str) -> Placed:
+    """Place a hold."""
     async with _pool(data) as pool:
         return await _HOLDS.place(pool, scope, reason=reason, review_on=review_on, by=by)
 

@@ -266,7 +266,13 @@ def hold_place(  # noqa: PLR0913, PLR0917 - options are named by who calls
     placed = _held(
         lambda: holds.place(data, holds.Scope(**named), reason=reason, review_on=day, by=by)
     )
-    _print({"hold_id": str(placed)}, as_json, lambda: str(placed))
+    found = {"hold_id": str(placed.id), "beyond_recall": placed.beyond_recall}
+    _print(found, as_json, lambda: str(placed.id))
+    if placed.beyond_recall:
+        _say(
+            f"{placed.beyond_recall} of these records were ordered to be erased just before: call"
+            " their holders at once"
+        )
 
 
 def _record(ref: str | None) -> tuple[str | None, str | None, str | None]:

@@ -139,9 +139,12 @@ class PurgeDesk:
             return self._answer(command, "commit", _all_refused(command, "not-prepared"))
         if seen.state == "erased":
             return self._answer(command, "commit", seen.outcome)
-        if refusal := await self._refusal(tx, command):
-            return self._answer(command, "commit", _all_refused(command, refusal))
         before = seen.outcome
+        if refusal := await self._refusal(tx, command):
+            # The chunk ends here: what stays is not to be hidden any longer.
+            await self.holder.restore(tx, command.category, before.done)
+            await _remember(tx, command, "cancelled", Outcome(()))
+            return self._answer(command, "commit", _all_refused(command, refusal))
         now = await self.holder.erase(tx, command, before.done)
         outcome = Outcome(
             now.done, (*before.missing, *now.missing), (*before.exceptions, *now.exceptions)

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from retention import store
+from retention import purge_store, store
 from retention.calendar import civil_day, day_after, start_of
 from retention.override import HOLD_GRACE_DAYS, Scope
 from shared.clock import Clock
@@ -17,6 +17,19 @@ from shared.postgres import Pool, transaction
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """A hold that was placed.
+
+    Attributes:
+        beyond_recall: Records that it covers and that were ordered to be erased just before; their
+            holders are the only ones who can still stop it.
+    """
+
+    id: UUID
+    beyond_recall: int
+
+
+@dataclass(frozen=True, slots=True)
 class Holds:
     """Places and releases holds; every change voids the purge commands from before it."""
 
@@ -25,8 +38,8 @@ class Holds:
 
     async def place(
         self, pool: Pool, scope: Scope, *, reason: str, review_on: date, by: str
-    ) -> UUID:
-        """Hold the records in *scope*; return the hold's id.
+    ) -> Placed:
+        """Hold the records in *scope*.
 
         Raises:
             Rejected: the review is not in the future.
@@ -46,6 +59,7 @@ class Holds:
         async with transaction(pool) as tx:
             epoch = await store.raise_epoch(tx)
             await store.place_hold(tx, hold)
+            beyond_recall = await purge_store.beyond_recall(tx, now)
             placed = HoldPlaced(
                 **named,
                 hold_id=str(hold["id"]),
@@ -53,9 +67,10 @@ class Holds:
                 review_on=review_on,
                 by=by,
                 epoch=epoch,
+                beyond_recall=beyond_recall,
             )
             await self.outbox.announce(tx, now, [placed])
-        return hold["id"]
+        return Placed(hold["id"], beyond_recall)
 
     async def release(self, pool: Pool, hold_id: UUID, *, by: str) -> bool:
         """Ask for a hold to be lifted, or agree to it; return whether it is lifted now.

@@ -309,6 +309,21 @@ async def silent_holders(tx: Connection, before: datetime) -> dict[str, int]:
     return {row["holder"]: row["chunks"] for row in rows}
 
 
+async def beyond_recall(tx: Connection, now: datetime) -> int:
+    """Return how many records are held and ordered to be erased, with no answer yet."""
+    count: int = await tx.fetchval(
+        f"""
+        SELECT count(*)
+          FROM purge_chunk
+          JOIN record ON record.chunk = purge_chunk.id
+          JOIN deadline_key ON deadline_key.id = record.key
+         WHERE purge_chunk.state = 'committing' AND {HELD}
+        """,  # noqa: S608 - a constant condition
+        now,
+    )
+    return count
+
+
 async def holds_to_review(tx: Connection, day: date) -> list[UUID]:
     """Return the holds in force that were to be looked at again by *day*."""
     rows = await tx.fetch(

@@ -30,7 +30,8 @@ class HoldPlaced(Data):
     """A legal hold keeps what it covers from being purged.
 
     It covers the records that fit all that is named; of *first_day* and *last_day*, those whose
-    time runs from a day between them.
+    time runs from a day between them.  So many as *beyond_recall* says were ordered to be erased
+    before, and their holders may not have answered yet.
     """
 
     hold_id: Name
@@ -45,6 +46,7 @@ class HoldPlaced(Data):
     record_id: Name | None = None
     first_day: Day | None = None
     last_day: Day | None = None
+    beyond_recall: Annotated[int, Field(ge=0)] = 0
 
 
 class HoldReleaseAsked(Data):

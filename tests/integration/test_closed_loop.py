@@ -50,7 +50,10 @@ class Retention:
         outbox = Outbox("//test/retention")
         policies = policy.load(POLICIES)
         actions = {p.category: p.action for p in policies.by_category.values() if p.stored}
-        self.loop = PurgeLoop(outbox, self.clock, actions, ANSWER_WITHIN, ALERT_AFTER, 10_000)
+        rules = {p.category: p.rule.model_dump(mode="json") for p in policies.by_category.values()}
+        self.loop = PurgeLoop(
+            outbox, self.clock, actions, rules, ANSWER_WITHIN, ALERT_AFTER, 10_000
+        )
         self.handlers = Handlers(Registry(policies), self.loop)
         self.holds = Holds(outbox, self.clock)
 
@@ -266,6 +269,37 @@ async def test_a_hold_between_the_phases_cancels(retention: Retention) -> None:
     [again] = named(await retention.sweep(), "PurgePrepare")
     assert again.hold_epoch == prepare.hold_epoch + 2
     assert again.chunk_id != prepare.chunk_id
+
+
+@pytest.mark.parametrize("carried_out", [False, True])
+async def test_an_unanswered_order_to_erase_is_recalled_under_a_hold(
+    retention: Retention, carried_out: bool
+) -> None:
+    await retention.invoices("i-1")
+    retention.clock.advance(timedelta(hours=1))
+    [commit] = named(await prepared(retention), "PurgeCommit")
+    placed = await retention.holds.place(
+        retention.pool,
+        Scope(customer_id="c-1"),
+        reason="a dispute",
+        review_on=date(2032, 6, 1),
+        by="u-1",
+    )
+    assert placed.beyond_recall == 1
+    [told] = named(await retention.announced(), "HoldPlaced")
+    assert told.beyond_recall == 1
+    retention.clock.advance(ANSWER_WITHIN)
+    announced = await retention.sweep()
+    assert named(announced, "PurgeCommit") == [], "it is held now"
+    [cancel] = named(announced, "PurgeCancel")
+    if carried_out:  # the answer to the order was lost: the recall is answered with what was done
+        await retention.take(answer(commit, retention.clock.now()))
+        assert await retention.records() == []
+    else:
+        await retention.take(answer(cancel, retention.clock.now()))
+        assert await retention.records() == ["i-1"]
+    [closed] = named(await retention.sweep(), "PurgeJobClosed")
+    assert closed.counts.erased == int(carried_out)
 
 
 async def test_a_customer_who_came_back_between_the_phases_is_spared(

@@ -28,6 +28,8 @@ app = typer.Typer(
 topics_app = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
 hold_app = typer.Typer(help="Legal holds.", no_args_is_help=True)
 deadline_app = typer.Typer(help="Until when a record is kept.", no_args_is_help=True)
+purge_app = typer.Typer(help="Purge jobs.", no_args_is_help=True)
+certificate_app = typer.Typer(help="Deletion certificates.", no_args_is_help=True)
 policy_app = typer.Typer(help="Retention policies.", no_args_is_help=True)
 dlq_app = typer.Typer(help="Events that were set aside.", no_args_is_help=True)
 for name, group in {
@@ -36,6 +38,8 @@ for name, group in {
     "hold": hold_app,
     "log": log_app,
     "policy": policy_app,
+    "purge": purge_app,
+    "certificate": certificate_app,
     "dlq": dlq_app,
 }.items():
     app.add_typer(group, name=name)
@@ -338,6 +342,78 @@ def deadline_explain(
 
     found = _held(lambda: deadlines.explain(data, ref, lang, as_of))
     _print(found, as_json, lambda: deadlines.in_words(found))
+
+
+@purge_app.command("list")
+def purge_list(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """List the newest purge jobs."""
+    from gallra import certificates  # noqa: PLC0415
+
+    found = _held(lambda: certificates.jobs(data))
+    lines = [
+        f"{job['job_id']}  {job['opened_at'][:19]}  {job['records']:6}  {job['category']:28}"
+        f" {'closed' if job['closed_at'] else 'open'}"
+        for job in found
+    ]
+    _print(found, as_json, lambda: "\n".join(lines) or "nothing was due yet")
+
+
+@purge_app.command("show")
+def purge_show(job: str, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Show a purge job, and how far each holder has come with it."""
+    from gallra import certificates  # noqa: PLC0415
+
+    found = _held(lambda: certificates.show(data, job))
+    lines = [f"{name:15} {found[name]}" for name in _OF_A_JOB if found[name] is not None]
+    lines += [
+        f"  {chunk['holder']:12} {chunk['state']:10} tried {chunk['attempts']}  gone"
+        f" {chunk['erased'] + chunk['anonymised']}  not found {chunk['not_found']}"
+        f"  refused {chunk['refused']}"
+        for chunk in found["chunks"]
+    ]
+    _print(found, as_json, lambda: "\n".join(lines))
+
+
+_OF_A_JOB = (
+    "job_id", "category", "reason", "policy_version", "records", "opened_at", "must_purge_by",
+    "closed_at",
+)  # fmt: skip
+
+
+@purge_app.command("certificate")
+def purge_certificate(
+    job: str,
+    out: Annotated[Path, typer.Option(help="File to write it to.")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Write the deletion certificate of a closed purge job."""
+    from gallra import certificates  # noqa: PLC0415
+
+    out.write_bytes(_held(lambda: certificates.fetch(data, job)))
+    print(f"{out}: check it with `gallra certificate verify {out} --vkey KEY`")
+
+
+@certificate_app.command("verify")
+def certificate_verify(
+    file: Annotated[Path, typer.Argument(help="The certificate.")],
+    vkey: Annotated[
+        list[str],
+        typer.Option(help="Key of the log, from elsewhere; and of each witness, if there are any."),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Check a deletion certificate offline."""
+    from audit_log.checkpoint import Verifier  # noqa: PLC0415
+    from gallra import certificates  # noqa: PLC0415
+    from shared.errors import Rejected  # noqa: PLC0415
+
+    try:
+        keys = [Verifier.parse(key) for key in vkey]
+        statement, checkpoint = certificates.check(file.read_bytes(), *keys)
+    except (Rejected, OSError) as error:
+        _fail(error)
+    facts = {"valid": True, "statement": statement, "checkpoint_size": checkpoint.size}
+    _print(facts, as_json, lambda: certificates.in_words(statement, checkpoint))
 
 
 Topic = Annotated[str | None, typer.Option(help="One topic, such as platform.records.v1.")]

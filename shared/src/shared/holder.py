@@ -158,6 +158,8 @@ class PurgeDesk:
         if seen is None:
             # A cancel that overtook its prepare: the prepare must find nothing to do.
             await _remember(tx, command, "cancelled", Outcome(()))
+        elif seen.state == "erased":
+            return self._answer(command, "commit", seen.outcome)  # too late: say what was done
         elif seen.state == "quarantined":
             await self.holder.restore(tx, command.category, seen.outcome.done)
             await _remember(tx, command, "cancelled", Outcome(()))

@@ -162,9 +162,10 @@ def open_checkpoint(note: str, *verifiers: Verifier) -> Checkpoint:
         checkpoint = Checkpoint(origin, int(size), _from_base64(root))
     except ValueError:
         raise Rejected("not a checkpoint", code="bad-checkpoint") from None
-    if checkpoint.text != text or origin not in {verifier.name for verifier in verifiers}:
+    own = [verifier for verifier in verifiers if verifier.name == origin]  # no witness is the log
+    if checkpoint.text != text or not own:
         raise Rejected("not a checkpoint of this log", code="bad-checkpoint")
-    if not any(verifier.made(line, text) for verifier in verifiers for line in lines):
+    if not any(verifier.made(line, text) for verifier in own for line in lines):
         raise Rejected("the log's signature is missing or wrong", code="bad-checkpoint")
     return checkpoint
 

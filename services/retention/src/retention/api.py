@@ -1,18 +1,20 @@
-"""The retention service over HTTP: the report, as a page and for programs, deadlines, holds."""
+"""The retention service over HTTP: the report, deadlines, holds, purges and their certificates."""
 
 import asyncio
-from collections.abc import Collection
-from datetime import date
+import json
+from collections.abc import Collection, Mapping
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal
+from uuid import UUID
 
 import httpx
 from litestar import Response, get
 from litestar.datastructures import State
-from litestar.exceptions import NotFoundException
+from litestar.exceptions import NotFoundException, ServiceUnavailableException
 from litestar.params import QueryParameter
 from litestar.response import Redirect, Template
 
-from retention import report_store, store
+from retention import certificate, purge_store, report_store, store
 from retention.calendar import civil_day, day_after, start_of
 from retention.report import Report, Span, as_csv, as_json, make
 from shared import logs
@@ -23,6 +25,8 @@ from shared.postgres import Pool, transaction
 from shared.wording import Language, translator
 
 _NOT_FOUND: Final = 404
+_PAGE: Final = 100
+_NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 SOURCE: Final = "//gallra/retention"
 """The ``ce_source`` of this service's events."""
 
@@ -146,4 +150,57 @@ async def deadline(
     }
 
 
-ROUTES: Final = [front, page, download, holds, deadline]
+@get("/api/v1/purges")
+async def purges(state: State, before: datetime | None = None) -> dict[str, Any]:
+    """Return purge jobs, newest first, a hundred at a time.
+
+    Continue with ``before`` the last one's ``opened_at``.
+    """
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        found = await purge_store.jobs(tx, before or _NEVER, _PAGE)
+    return {"purges": found}
+
+
+@get("/api/v1/purges/{job_id:uuid}")
+async def purge(state: State, job_id: UUID) -> dict[str, Any]:
+    """Return a purge job and how far each of its chunks has come."""
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        found = await purge_store.job(tx, job_id)
+        if found is None:
+            raise NotFoundException("there is no such purge job")
+        chunks = await purge_store.chunks_of(tx, job_id)
+    statement = found.pop("statement")
+    return {**found, "statement": statement and json.loads(statement), "chunks": chunks}
+
+
+@get("/api/v1/purges/{job_id:uuid}/certificate", media_type="application/json")
+async def deletion_certificate(state: State, job_id: UUID) -> Response[bytes]:
+    """Return the deletion certificate of a closed job."""
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        found = await purge_store.job(tx, job_id)
+    if found is None or found["statement"] is None:
+        raise NotFoundException("no such purge job is closed")
+    entry, proof = await _proven(state.audit_log_url, found["closed_event"])
+    made = certificate.build(json.loads(found["statement"]), entry, proof)
+    headers = {"content-disposition": f'attachment; filename="certificate-{job_id}.json"'}
+    return Response(made, headers=headers, media_type="application/json")
+
+
+async def _proven(audit_log_url: str, event_id: str) -> tuple[Mapping[str, Any], str]:
+    """Return what the master log says of a decision, and the proof that it does."""
+    async with httpx.AsyncClient(base_url=audit_log_url, timeout=5) as client:
+        try:
+            params = {"source": SOURCE, "event_id": event_id}
+            event = (await client.get("/api/v1/events", params=params)).raise_for_status().json()
+            entry = (await client.get(event["entry"])).raise_for_status().json()
+            proof = (await client.get(f"{event['entry']}/proof")).raise_for_status().text
+        except httpx.HTTPError:
+            text = "the master log cannot be asked for the proof yet; ask again in a while"
+            raise ServiceUnavailableException(text) from None
+    return entry["content"]["parts"]["what"], proof
+
+
+ROUTES: Final = [front, page, download, holds, deadline, purges, purge, deletion_certificate]

@@ -1,8 +1,8 @@
 """The closed purge loop: orders what is due, takes answers, chases silence, closes jobs.
 
 A chunk of at most 500 references goes to one holder in two phases: ``prepare`` quarantines and may
-refuse, ``commit`` erases.  Between the two everything is looked at again; what is no longer due,
-or came under a hold, is cancelled.
+refuse, ``commit`` erases.  Between the two, and before an order is given again, everything is
+looked at again; what is no longer due, or came under a hold, is cancelled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,12 @@ from typing import Any, Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from retention import certificate
 from retention import purge_store as store
 from retention.calendar import civil_day
 from retention.purge_store import Chunk, Due
 from retention.store import hold_epoch
+from shared.canonical import canonical
 from shared.clock import Clock
 from shared.cloudevents import Event
 from shared.errors import Rejected
@@ -55,6 +57,7 @@ class PurgeLoop:
 
     Attributes:
         actions: What is done to a record of each category: ``erase`` or ``anonymise``.
+        rules: The rule of each category, as its policy says it.
         answer_within: How long a holder may take before it is asked again.
         alert_after: How long a holder may be silent before on-call is told.
         limit: Records ordered per sweep.
@@ -63,6 +66,7 @@ class PurgeLoop:
     outbox: Outbox
     clock: Clock
     actions: Mapping[str, Literal["erase", "anonymise"]]
+    rules: Mapping[str, Mapping[str, Any]]
     answer_within: timedelta
     alert_after: timedelta
     limit: int
@@ -137,13 +141,29 @@ class PurgeLoop:
         await self.outbox.announce(tx, now, [command])
 
     async def _ask_again(self, tx: Connection, chunk: Chunk, now: datetime) -> None:
-        """Send the command of a silent chunk again, waiting twice as long each time."""
+        """Send the command of a silent chunk again, waiting twice as long each time.
+
+        An order to erase is recalled instead if it would not be given any more.
+        """
+        if chunk.state == "committing" and not await self._stands(tx, chunk, now):
+            next_try = now + self.answer_within
+            await store.advance(tx, chunk.id, "cancelling", chunk.refs, next_try)
+            await self.outbox.announce(tx, now, [_as(PurgeCancel, _command(chunk))])
+            return
         pause = min(self.answer_within * 2**chunk.attempts, timedelta(hours=6))
         await store.asked_again(tx, chunk.id, now + pause)
         await self.outbox.announce(tx, now, [_command(chunk)])
 
     async def _close(self, tx: Connection, job: Mapping[str, Any], now: datetime) -> None:
         counted = {name: job[name] for name in Counts.model_fields}
+        names = ("category", "reason", "policy_version", "records", "opened_at", "must_purge_by")
+        stated = canonical(
+            certificate.statement(
+                {"job_id": str(job["id"]), **{name: job[name] for name in names}},
+                await store.attested(tx, job["id"]),
+                self.rules[job["category"]],
+            )
+        )
         closed = PurgeJobClosed(
             job_id=str(job["id"]),
             category=job["category"],
@@ -151,9 +171,10 @@ class PurgeLoop:
             counts=Counts(**counted),
             holders=sorted(job["holders"]),
             completed_at=job["completed_at"],
+            statement=certificate.fingerprint(stated),
         )
         [event_id] = await self.outbox.announce(tx, now, [closed])
-        await store.close_job(tx, job["id"], event_id, now)
+        await store.close_job(tx, job["id"], event_id, stated, now)
 
     async def on_result(self, tx: Connection, event: Event) -> None:
         """Take a holder's answer.
@@ -178,7 +199,10 @@ class PurgeLoop:
             case "committing", "commit":
                 await self._committed(tx, chunk, result)
             case "cancelling", "cancel":
+                await store.release(tx, chunk.id, chunk.refs, None)
                 await store.finish(tx, chunk.id, result, 0)
+            case "cancelling", "commit":  # the order to erase was carried out before the recall
+                await self._committed(tx, chunk, result)
             case _:
                 pass  # an answer given twice: the first one counted
 
@@ -191,14 +215,17 @@ class PurgeLoop:
         if not left:
             await store.finish(tx, chunk.id, result, len(refused))
             return
-        stands = await hold_epoch(tx) == result.hold_epoch
-        go = stands and await store.still_due(tx, chunk.id, now)
+        go = await self._stands(tx, chunk, now)
         state = "committing" if go else "cancelling"
-        if not go:
-            await store.release(tx, chunk.id, left, None)
         await store.advance(tx, chunk.id, state, left, now + self.answer_within)
         command = _as(_PHASE[state], _command(chunk))
         await self.outbox.announce(tx, now, [command], cause=event)
+
+    async def _stands(self, tx: Connection, chunk: Chunk, now: datetime) -> bool:
+        """Return True if nothing has happened that a chunk should not be erased for."""
+        if await hold_epoch(tx) != _command(chunk).hold_epoch:
+            return False
+        return await store.still_due(tx, chunk.id, now)
 
     async def _committed(self, tx: Connection, chunk: Chunk, result: PurgeResult) -> None:
         refused = await self._release_refused(tx, chunk, result, self.clock.now())

@@ -252,7 +252,8 @@ async def finished_jobs(tx: Connection) -> list[dict[str, Any]]:
     """Return open jobs all of whose chunks are done, with the sums over them."""
     rows = await tx.fetch(
         """
-        SELECT purge_job.id, category, policy_version, array_agg(DISTINCT holder) AS holders,
+        SELECT purge_job.id, category, reason, policy_version, records, opened_at, must_purge_by,
+               array_agg(DISTINCT holder) AS holders,
                sum(erased)::int AS erased, sum(anonymised)::int AS anonymised,
                sum(not_found)::int AS not_found, sum(refused)::int AS refused,
                sum(failed)::int AS failed, max(answered_at) AS completed_at
@@ -266,11 +267,74 @@ async def finished_jobs(tx: Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-async def close_job(tx: Connection, job: UUID, event_id: str, now: datetime) -> None:
-    """Close a job; *event_id* is the decision about it in the master log."""
+async def close_job(tx: Connection, job: UUID, event_id: str, stated: bytes, now: datetime) -> None:
+    """Close a job; *event_id* is the decision in the master log, which commits to *stated*."""
     await tx.execute(
-        "UPDATE purge_job SET closed_at = $2, closed_event = $3 WHERE id = $1", job, now, event_id
+        """
+        UPDATE purge_job
+           SET closed_at = $2, closed_event = $3, statement = $4
+         WHERE id = $1
+        """,
+        job,
+        now,
+        event_id,
+        stated.decode(),
     )
+
+
+async def attested(tx: Connection, job: UUID) -> list[dict[str, Any]]:
+    """Return what holders answered for the chunks of a job."""
+    rows = await tx.fetch(
+        """
+        SELECT id::text AS chunk_id, holder, command ->> 'command_hash' AS command_hash,
+               jsonb_array_length(command -> 'refs') AS records, erased, anonymised, not_found,
+               refused, failed, method, answered_at, residual_until
+          FROM purge_chunk
+         WHERE job = $1
+        """,
+        job,
+    )
+    return [dict(row) for row in rows]
+
+
+_JOB = """
+    id::text AS job_id, category, reason, policy_version, records, opened_at, must_purge_by,
+    closed_at
+"""
+
+
+async def jobs(tx: Connection, before: datetime, limit: int) -> list[dict[str, Any]]:
+    """Return the jobs opened before an instant, newest first."""
+    rows = await tx.fetch(
+        f"SELECT {_JOB} FROM purge_job WHERE opened_at < $1 ORDER BY opened_at DESC LIMIT $2",  # noqa: S608
+        before,
+        limit,
+    )
+    return [dict(row) for row in rows]
+
+
+async def job(tx: Connection, job_id: UUID) -> dict[str, Any] | None:
+    """Return a job, with the decision that closed it and its statement, if it is closed."""
+    row = await tx.fetchrow(
+        f"SELECT {_JOB}, closed_event, statement FROM purge_job WHERE id = $1",  # noqa: S608
+        job_id,
+    )
+    return None if row is None else dict(row)
+
+
+async def chunks_of(tx: Connection, job_id: UUID) -> list[dict[str, Any]]:
+    """Return the chunks of a job and how far each has come."""
+    rows = await tx.fetch(
+        """
+        SELECT id::text AS chunk_id, holder, state, cardinality(refs) AS open, attempts, sent_at,
+               next_try_at, answered_at, erased, anonymised, not_found, refused, failed
+          FROM purge_chunk
+         WHERE job = $1
+      ORDER BY holder, id
+        """,
+        job_id,
+    )
+    return [dict(row) for row in rows]
 
 
 async def overdue(tx: Connection, now: datetime, known_before: datetime) -> dict[str, int]:

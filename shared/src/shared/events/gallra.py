@@ -89,7 +89,10 @@ class PurgeJobOpened(Data):
 
 
 class PurgeJobClosed(Data):
-    """Every holder answered for every chunk of a purge job."""
+    """Every holder answered for every chunk of a purge job.
+
+    *statement* is the SHA-256 of what the deletion certificate says, in canonical JSON.
+    """
 
     job_id: Name
     category: Name
@@ -97,6 +100,7 @@ class PurgeJobClosed(Data):
     counts: Counts
     holders: list[Name]
     completed_at: Instant
+    statement: Sha256 | None = None
 
 
 class ReportIssued(Data):

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Final
 
 from audit_log import merkle, store
+from audit_log.appender import HOLDER
 from audit_log.handlers import Handlers
 from audit_log.proof import Proof
-from shared.bus import CLOCK_SKEW
+from shared.bus import CLOCK_SKEW, conflict_alert
 from shared.clock import Clock
 from shared.cloudevents import Headers, decode
 from shared.errors import Rejected
@@ -51,12 +52,16 @@ class Ingest:
         event.prepared = self.handlers.prepare(event)
         async with transaction(pool) as tx:
             [sight] = await self.handlers.sight(tx, [event], careful=True)
-            if sight is Sight.CONFLICT:
-                raise Rejected("this id came before with other content", code="conflict")
             if sight is Sight.FIRST:
                 await self.handlers.handle(tx, [event])
-            [index] = (await store.indexes_of(tx, [event.prepared.identity])).values()
-            return index
+            if sight is not Sight.CONFLICT:
+                [index] = (await store.indexes_of(tx, [event.prepared.identity])).values()
+                return index
+            # The caller still has what it sent, and learns why: that needs no dead letter.
+            appender = self.handlers.appender
+            alert = conflict_alert(1, ACTIONS.name, HOLDER)
+            await appender.outbox.announce(tx, self.clock.now(), [alert])
+        raise Rejected("this id came before with other content", code="conflict")
 
 
 async def prove(tx: Connection, index: int) -> Proof | None:

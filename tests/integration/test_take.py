@@ -1,8 +1,11 @@
 """One batch of a consumer on a real database: rejected, refused, interrupted, repeated."""
 
+import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+import asyncpg
 import pytest
 from aiokafka import ConsumerRecord
 
@@ -122,6 +125,107 @@ async def test_a_lasting_fault_holds_the_partition(
         await consumer(check).take(platform_pool, (record(0, "a"),))
     assert await done(platform_pool) == []
     assert await letters(platform_pool) == {}
+
+
+OF_THE_EVENT = [
+    KeyError(PERSONAL),
+    ValueError(PERSONAL),
+    OverflowError(PERSONAL),
+    RecursionError(PERSONAL),
+    UnicodeEncodeError("utf-8", PERSONAL, 0, 1, PERSONAL),
+]
+
+
+@pytest.mark.parametrize("error", OF_THE_EVENT, ids=lambda error: type(error).__name__)
+async def test_an_event_that_cannot_be_handled_costs_only_itself(
+    platform_pool: Pool, error: Exception
+) -> None:
+    def check(data: RecordGone) -> None:
+        if data.record_id == "b":
+            raise error
+
+    batch = tuple(record(n, name) for n, name in enumerate("abc"))
+    for _ in range(2):
+        await consumer(check).take(platform_pool, batch)
+        assert await done(platform_pool) == ["a", "c"]
+        assert await letters(platform_pool) == {("cannot-be-handled", "1"): 1}
+
+
+@pytest.mark.parametrize("group", ["retention", "somebody-else"])
+async def test_so_does_one_that_cannot_be_prepared(platform_pool: Pool, group: str) -> None:
+    def prepare(event: Event) -> None:
+        if event.id == "b":
+            raise KeyError(PERSONAL)
+
+    taker = replace(consumer(lambda _: None, group), prepare=prepare)
+    await taker.take(platform_pool, tuple(record(n, name) for n, name in enumerate("abc")))
+    assert await done(platform_pool) == ["a", "c"]
+    assert await letters(platform_pool) == {("cannot-be-handled", "1"): 1}
+
+
+PASSING = [
+    asyncpg.DeadlockDetectedError("x"),
+    asyncpg.SerializationError("x"),
+    asyncpg.LockNotAvailableError("x"),
+    asyncpg.QueryCanceledError("x"),
+    asyncpg.InterfaceError("connection is closed"),
+    AttributeError("what asyncpg raises where a connection breaks"),
+    ssl.SSLCertVerificationError("an OSError that is a ValueError too"),
+    TimeoutError(),
+]
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=lambda error: type(error).__name__)
+async def test_no_fault_of_the_world_is_taken_for_one_of_the_event(
+    platform_pool: Pool, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    monkeypatch.setattr(bus, "RETRY_SECONDS", (0.0,))
+
+    def check(data: RecordGone) -> None:
+        if data.record_id == "b":
+            raise fault
+
+    with pytest.raises(type(fault)):
+        await consumer(check).take(platform_pool, (record(0, "a"), record(1, "b")))
+    assert await done(platform_pool) == []
+    assert await letters(platform_pool) == {}
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+async def test_a_broken_deployment_does_not_drain_the_topic(
+    platform_pool: Pool, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(bus, "RETRY_SECONDS", (0.0,))
+    broken = True
+
+    def check(_: RecordGone) -> None:
+        if broken:
+            raise KeyError("a setting that is not there")
+
+    taker = consumer(check)
+    sent = [record(n, f"r{n:03}") for n in range(bus.MOST_UNHANDLED + 20)]
+    taken = 0
+    with pytest.raises(bus.TooManyFailuresError):  # noqa: PT012 - not the first batch need do it
+        for taken in range(0, len(sent), at_once):
+            await taker.take(platform_pool, tuple(sent[taken : taken + at_once]))
+    assert sum((await letters(platform_pool)).values()) == taken <= bus.MOST_UNHANDLED
+    broken = False
+    await taker.take(platform_pool, tuple(sent[taken:]))
+    assert len(await done(platform_pool)) == len(sent) - taken
+
+
+async def test_one_that_is_handled_begins_the_count_anew(platform_pool: Pool) -> None:
+    def check(data: RecordGone) -> None:
+        if data.record_id.startswith("bad"):
+            raise KeyError(PERSONAL)
+
+    taker = consumer(check)
+    most = bus.MOST_UNHANDLED
+    for turn in (0, 1000):
+        bad = [record(turn + n, f"bad-{turn + n}") for n in range(most)]
+        await taker.take(platform_pool, tuple(bad))
+        await taker.take(platform_pool, (record(turn + most, f"good-{turn}"),))
+    assert len(await letters(platform_pool)) == 2 * most
 
 
 async def test_only_the_first_reader_sets_malformed_events_aside(platform_pool: Pool) -> None:

@@ -74,6 +74,19 @@ def test_request_and_response_are_two_events_of_one_call() -> None:
     assert (asked.action["phase"], asked.action["outcome"]) == ("attempt", "unknown")
 
 
+@pytest.mark.parametrize("name", ['Kim "K" Lind', "DOMAIN\\kim", "Åsa \u2028", "kim/😀"])
+def test_any_name_will_do(name: str) -> None:
+    initiator = {"id": name, "name": name, "project_id": "c-1"}
+    call = cadf.read(wrapped(notification(initiator=initiator, requestPath=f"/v2/{name}")))
+    assert call.action["actor"] == {"type": "api_user", "id": name, "name": name}
+
+
+def test_what_does_not_fit_is_named() -> None:
+    initiator = {"id": "u-1", "name": "kim" * 100, "project_id": "c-1"}
+    with pytest.raises(Rejected, match=r"^actor\.name: string_too_long$"):
+        cadf.read(wrapped(notification(initiator=initiator)))
+
+
 @pytest.mark.parametrize(
     ("code", "outcome", "told"),
     [("403", "failure", "denied"), ("401", "failure", "denied"), ("500", "failure", "failure"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cloudevents.core.bindings import kafka
@@ -15,7 +15,7 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.cloudevents import LARGEST_ACTION, Event, decode, encode
+from shared.cloudevents import LARGEST_ACTION, Event, check, decode, encode, numbered
 from shared.errors import Rejected
 from shared.events import BY_TYPE
 from shared.events.platform import ActionPerformed
@@ -151,6 +151,9 @@ ACCEPTED = {
     "another offset": header("ce_time", b"2026-11-23T11:15:30.123456+01:00"),
     "other spelling": Record(json.dumps(dict(reversed(CONTENT.items())), indent=4).encode()),
     "no key": Record(key=None),
+    "a header without a value": Record(
+        headers=(*HEADERS.items(), ("x-trace", cast("bytes", None)))
+    ),
 }
 
 
@@ -258,6 +261,7 @@ REFUSED = {
     "a date alone": (header("ce_time", b"2026-11-23"), "invalid-time"),
     "a time without offset": (header("ce_time", b"2026-11-23T10:15:30"), "invalid-time"),
     "before all time": (header("ce_time", b"0001-01-01T00:00:00+14:00"), "invalid-time"),
+    "before 1900": (header("ce_time", b"1899-12-31T23:59:59Z"), "invalid-time"),
     "just in the future": (header("ce_time", b"2026-11-23T12:00:00.000001Z"), "from-the-future"),
     "far in the future": (header("ce_time", b"9999-12-31T23:59:59Z"), "from-the-future"),
     "a sequence in words": (header("ce_sequence", b"many"), "missing-header"),
@@ -270,7 +274,10 @@ REFUSED = {
         "missing": None,
         "empty": b"",
         "with a NUL": b"e\x00",
+        "with a line break": b"e\n",
+        "with a delete": b"e\x7f",
         "too long": b"e" * 501,
+        "too long in bytes": "é".encode() * 251,
         "not UTF-8": b"\xff",
     }.items()
 }  # fmt: skip
@@ -282,6 +289,62 @@ def test_what_is_malformed_is_refused_with_a_code(case: str):
     with pytest.raises(Rejected) as refusal:
         read(record)
     assert (refusal.value.code, bool(str(refusal.value))) == (code, True)
+
+
+@pytest.mark.parametrize("length", [250, 500])
+def test_a_source_of_500_bytes_just_fits(length: int):
+    source = ("é" if length == 250 else "e") * length
+    assert read(header("ce_source", source.encode())).source == source
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"id": ""}, "missing-header"),
+        ({"id": "e\x00"}, "missing-header"),
+        ({"source": "e" * 501}, "missing-header"),
+        ({"time": NOW + timedelta(microseconds=1)}, "from-the-future"),
+        ({"time": datetime(1899, 12, 31, tzinfo=UTC)}, "invalid-time"),
+    ],
+)
+def test_an_event_of_another_format_has_the_same_bounds(changed: dict[str, Any], code: str):
+    event = read(Record())
+    check(event, NOW)
+    with pytest.raises(Rejected) as refusal:
+        check(replace(event, **changed), NOW)
+    assert refusal.value.code == code
+
+
+NUMBERED = {
+    "binary": (header("ce_sequence", b"42"), 42),
+    "structured": (structured({**ENVELOPE, "sequence": "42"}), 42),
+    "structured, with a number": (structured({**ENVELOPE, "sequence": 42}), 42),
+    "structured, with bad content": (structured({**ENVELOPE, "sequence": 42, "data": 7}), 42),
+    "structured, without an id": (structured({"source": "//portal/sto2", "sequence": 42}), 42),
+    "not JSON": (replace(header("ce_sequence", b"42"), value=b"{"), 42),
+    "none": (Record(), None),
+    "none, structured": (structured(), None),
+    "nothing at all": (Record(None, ()), None),
+    "negative": (header("ce_sequence", b"-5"), None),
+    "negative, structured": (structured({**ENVELOPE, "sequence": -5}), None),
+    "of 40 digits": (header("ce_sequence", b"9" * 40), None),
+    "not UTF-8": (header("ce_sequence", b"\xff"), None),
+    "without a value": (header("ce_sequence", cast("bytes", None)), None),
+    "no source": (replace(structured({"sequence": 1}), topic="x"), None),
+    "a body that breaks off": (replace(structured(), value=b'{"source": "a", "sequence": 1'), None),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERED)
+def test_of_what_is_no_event_the_number_counts_all_the_same(case: str):
+    record, number = NUMBERED[case]
+    assert numbered(record) == (None if number is None else ("//portal/sto2", number))
+
+
+@pytest.mark.parametrize("source", [b"", b"a\x00b", b"a\nb", b"\xff", b"a" * 20_000])
+def test_a_number_of_nobody_counts_for_nobody(source: bytes):
+    given = {**HEADERS, "ce_sequence": b"1", "ce_source": source}
+    assert numbered(Record(headers=tuple(given.items()))) is None
 
 
 def test_content_that_names_no_moment_is_refused():

@@ -21,7 +21,7 @@ from faststream.kafka import KafkaBroker, KafkaMessage
 from shared import logs, telemetry
 from shared.canonical import canonical, digest
 from shared.clock import Clock
-from shared.cloudevents import Event, decode
+from shared.cloudevents import Event, check, decode
 from shared.errors import Rejected
 from shared.events import TOPICS, EventType, Topic
 from shared.events.gallra import AlertRaised
@@ -36,6 +36,20 @@ _LONGEST_POLL: Final = 50  # ms; aiokafka asks a broker one thing at a time, so 
 _AT_A_TIME: Final = 20  # records between two looks at what else there is to do
 LARGEST_LETTER: Final = 24 * 1024 * 1024  # bytes; its topic takes more, uncompressed
 CLOCK_SKEW: Final = timedelta(hours=24)  # events from further ahead are not believed
+UNHANDLED: Final = "cannot-be-handled"
+MOST_UNHANDLED: Final = 100
+"""So many events of a topic may fail with none handled between; more are a fault of ours."""
+
+# What the event itself may be the cause of.  Not errors of connections and locks, which pass; nor
+# those that drivers raise where a connection breaks under them, as AttributeError and TypeError.
+_REFUSED: Final = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+_OF_THE_EVENT: Final = (
+    Rejected, *_REFUSED, ValueError, OverflowError, KeyError, RecursionError,
+)  # fmt: skip
 
 Records = tuple["ConsumerRecord[bytes | None, bytes | None]", ...]
 Handle = Callable[[Connection, Sequence[Event]], Awaitable[None]]
@@ -74,6 +88,7 @@ class _Unreadable:
 
     record: Any
     reason: Rejected
+    where: str = ""  # in our code it failed, if nobody foresaw it
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +128,7 @@ class Consumer:
     prepare: Callable[[Event], object] = lambda _event: None
     foreign: Mapping[str, Foreign] = field(default_factory=dict[str, Foreign])
     on_dead_letters: Callable[[Connection, Sequence[Any]], Awaitable[None]] | None = None
+    _failing: dict[str, int] = field(default_factory=dict[str, int], init=False)
 
     @property
     def topics(self) -> list[str]:
@@ -177,6 +193,7 @@ class Consumer:
             return
         events = [event for _, event in pairs]
         with telemetry.processing({record.topic for record in records}, events):
+            failing = self._count_failing(pairs, unreadable)
             try:
                 try:
                     async with transaction(pool) as tx:
@@ -184,29 +201,34 @@ class Consumer:
                 except asyncpg.UniqueViolationError:  # something in it came before
                     async with transaction(pool) as tx:
                         await self._work(tx, pairs, unreadable, careful=True)
-            except (Rejected, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
-                await self._one_by_one(pool, pairs, unreadable)
+            except _OF_THE_EVENT:
+                failing = await self._one_by_one(pool, pairs, unreadable)
+        self._failing.update(failing)
 
     async def _read(self, records: Records) -> tuple[list[tuple[Any, Event]], list[_Unreadable]]:
         readable: list[tuple[Any, Event]] = []
         unreadable: list[_Unreadable] = []
         latest = self.clock.now() + CLOCK_SKEW
         for number, record in enumerate(records, 1):
+            event = None
             try:
                 event = self._decode(record, latest)
                 if event.type in self.types and self.wants(event):
                     event.prepared = self.prepare(event)
                     readable.append((record, event))
-            except Rejected as reason:
-                if self._sets_aside(record.topic):
-                    unreadable.append(_Unreadable(record, reason))
+            except _OF_THE_EVENT as error:
+                # What nobody can read one group sets aside; what it cannot prepare, each.
+                if event is not None or self._sets_aside(record.topic):
+                    unreadable.append(_refusal(record, error))
             if number % _AT_A_TIME == 0:
                 await asyncio.sleep(0)
         return readable, unreadable
 
     def _decode(self, record: Any, latest: datetime) -> Event:
         if foreign := self.foreign.get(record.topic):
-            return foreign.read(record)
+            event = foreign.read(record)
+            check(event, latest)
+            return event
         return decode(record, prefix=self.prefix, latest=latest)
 
     def _sets_aside(self, topic: str) -> bool:
@@ -242,22 +264,45 @@ class Consumer:
 
     async def _one_by_one(
         self, pool: Pool, pairs: Sequence[tuple[Any, Event]], unreadable: Sequence[_Unreadable]
-    ) -> None:
-        """Do the batch again with a savepoint for each event, setting aside those that fail."""
+    ) -> dict[str, int]:
+        """Do the batch again with a savepoint for each event, setting aside those that fail.
+
+        Returns what :meth:`_count_failing` does.
+        """
         async with transaction(pool) as tx:
             refused = [*unreadable]
+            handled: list[tuple[Any, Event]] = []
             for record, event in pairs:
                 try:
                     async with tx.transaction():
                         await self._work(tx, [(record, event)], [], careful=True)
-                except Rejected as reason:
-                    refused.append(_Unreadable(record, reason))
-                except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
-                    # PostgreSQL's own words quote the value; its code does not.
-                    what = error.constraint_name or type(error).__name__
-                    reason = Rejected(f"the database refuses it: {what}", code="refused")
-                    refused.append(_Unreadable(record, reason))
+                    handled.append((record, event))
+                except OSError:  # a ValueError as well, where a certificate is at fault
+                    raise
+                except _OF_THE_EVENT as error:
+                    refused.append(_refusal(record, error))
+            failing = self._count_failing(handled, refused)
             await self._set_aside(tx, refused)
+        return failing
+
+    def _count_failing(
+        self, handled: Sequence[tuple[Any, Event]], refused: Sequence[_Unreadable]
+    ) -> dict[str, int]:
+        """Return, by topic, how many events failed for no known reason since one did not.
+
+        Raises:
+            TooManyFailuresError: it is more than :data:`MOST_UNHANDLED`.
+        """
+        failed = Counter(r.record.topic for r in refused if r.reason.code == UNHANDLED)
+        if not failed and not any(self._failing.values()):
+            return {}
+        alive = {record.topic for record, _ in handled}
+        counts = {topic: failed[topic] for topic in alive | failed.keys()}
+        for topic in counts.keys() - alive:
+            counts[topic] += self._failing.get(topic, 0)
+        if max(counts.values(), default=0) > MOST_UNHANDLED:
+            raise TooManyFailuresError
+        return counts
 
     async def _set_aside(self, tx: Connection, refused: Sequence[_Unreadable]) -> None:
         if not refused:
@@ -272,7 +317,8 @@ class Consumer:
         if self.on_dead_letters is not None:
             await self.on_dead_letters(tx, [r.record for r in fresh])
         if conflicting := [r.record.topic for r in fresh if r.reason.code == "conflict"]:
-            await self._alarm(tx, len(conflicting), min(conflicting))
+            alert = conflict_alert(len(conflicting), min(conflicting), self.group)
+            await self.outbox.announce(tx, self.clock.now(), [alert])
         for r in fresh:
             telemetry.EVENTS.labels(r.record.topic, "set-aside").inc()
             telemetry.DEAD_LETTERS.labels(r.record.topic, r.reason.code).inc()
@@ -284,6 +330,7 @@ class Consumer:
                 group=self.group,
                 code=r.reason.code,
                 reason=str(r.reason),
+                **({"where": r.where} if r.where else {}),
             )
 
     def _dead_letter(self, refused: _Unreadable) -> Message:
@@ -300,20 +347,41 @@ class Consumer:
         body = record.value or b""
         if len(body) > LARGEST_LETTER:  # what no topic would take must not block all others
             why["dlq_cut_from"] = str(len(body))
-        original = [(name, value) for name, value in record.headers if not name.startswith("dlq_")]
+        # The one character that PostgreSQL cannot keep in a name on its way.
+        named = [(name.replace("\x00", "\ufffd"), value) for name, value in record.headers]
+        original = [(name, value) for name, value in named if not name.startswith("dlq_")]
         headers = [*original, *((name, value.encode()) for name, value in why.items())]
         topic = self._declared(record.topic).dead_letters
         return Message(topic, record.key, headers, body[:LARGEST_LETTER])
 
-    async def _alarm(self, tx: Connection, count: int, topic: str) -> None:
-        alert = AlertRaised(
-            fingerprint=f"conflicting-event/{self.group}/{topic}",
-            severity="critical",
-            summary=f"{count} event(s) on {topic} came again under the same id with other content",
-            labels={"topic": topic, "consumer": self.group},
-            runbook="conflicting-event",
-        )
-        await self.outbox.announce(tx, self.clock.now(), [alert])
+
+class TooManyFailuresError(Exception):
+    """Nothing of a topic can be handled any more: it stops, instead of all being set aside."""
+
+
+def _refusal(record: Any, error: Exception) -> _Unreadable:
+    """Return what is said of a record that alone was at work on when *error* came up.
+
+    The text of an error may quote a value: its type does not.
+    """
+    if isinstance(error, Rejected):
+        return _Unreadable(record, error)
+    if isinstance(error, _REFUSED):
+        what = error.constraint_name or type(error).__name__
+        return _Unreadable(record, Rejected(f"the database refuses it: {what}", code="refused"))
+    reason = Rejected(f"to handle it ends in {type(error).__name__}", code=UNHANDLED)
+    return _Unreadable(record, reason, logs.describe(error).get("where", ""))
+
+
+def conflict_alert(count: int, topic: str, group: str) -> AlertRaised:
+    """Return the alert about *count* events that came again with other content."""
+    return AlertRaised(
+        fingerprint=f"conflicting-event/{group}/{topic}",
+        severity="critical",
+        summary=f"{count} event(s) on {topic} came again under the same id with other content",
+        labels={"topic": topic, "consumer": group},
+        runbook="conflicting-event",
+    )
 
 
 def _place(record: Any) -> str:

@@ -23,10 +23,12 @@ from shared.events.quick import check_for
 
 LARGEST_ACTION: Final = 16 * 1024
 STRUCTURED: Final = "application/cloudevents+json"
-_LONGEST_ATTRIBUTE: Final = 500
+_LONGEST_ATTRIBUTE: Final = 500  # bytes; source and id together fit into a row of an index
+_EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _LONGEST_SEQUENCE: Final = 18  # digits; fits a signed 64-bit integer
 _PROBLEMS_NAMED: Final = 5
 _JSON: Final = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
 _NAMEABLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
 _decoder = msgspec.json.Decoder()
@@ -113,6 +115,11 @@ class _Structured(msgspec.Struct):
     traceparent: str | None = None
 
 
+class _Numbered(msgspec.Struct):
+    source: str
+    sequence: str | int
+
+
 def encode(
     event_type: EventType, *, source: str, id_: str, time: datetime, data: Data
 ) -> tuple[list[tuple[str, bytes]], bytes]:
@@ -140,8 +147,8 @@ def decode(record: Record, *, latest: datetime, prefix: str = "") -> Event:
     headers, body = _open(record)
     for name in _REQUIRED:
         value = headers.get(name, "")
-        if not 0 < len(value) <= _LONGEST_ATTRIBUTE or "\x00" in value:
-            raise Rejected(f"{name} is missing, too long or holds a NUL", code="missing-header")
+        if not (value.isascii() and value.isprintable() and 0 < len(value) <= _LONGEST_ATTRIBUTE):
+            _check_attribute(name, value)
     if headers.get("ce_specversion") != "1.0":
         raise Rejected("ce_specversion is not 1.0", code="missing-header")
     event_type = BY_TYPE.get(headers["ce_type"])
@@ -150,8 +157,7 @@ def decode(record: Record, *, latest: datetime, prefix: str = "") -> Event:
     if prefix + event_type.topic.name != record.topic:
         raise Rejected(f"{event_type.name} does not belong on this topic", code="wrong-topic")
     time = _instant(headers["ce_time"])
-    if time > latest:
-        raise Rejected("ce_time lies in the future", code="from-the-future")
+    _check_time(time, latest)
     content, data = _content(event_type, body)
     return Event(
         type=event_type,
@@ -165,17 +171,66 @@ def decode(record: Record, *, latest: datetime, prefix: str = "") -> Event:
     )
 
 
+def check(event: Event, latest: datetime) -> None:
+    """Refuse an *event* that came in another format with what no CloudEvent may come with.
+
+    Raises:
+        Rejected: its source or id is too long or holds a control character, or it happened before
+            1900 or after *latest*.
+    """
+    _check_attribute("ce_id", event.id)
+    _check_attribute("ce_source", event.source)
+    _check_time(event.time, latest)
+
+
+def numbered(record: Record) -> tuple[str, int] | None:
+    """Return source and sequence of *record*, even where it is no event; None if it has none."""
+    headers = _readable(record.headers)
+    try:
+        if _is_structured(headers):
+            given = msgspec.json.decode(record.value or b"", type=_Numbered)
+            source, number = given.source, str(given.sequence)
+        else:
+            source, number = headers["ce_source"], headers["ce_sequence"]
+        _check_attribute("ce_source", source)
+        sequence = _sequence(number)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, Rejected):
+        return None
+    return None if sequence is None else (source, sequence)
+
+
+def _check_attribute(name: str, value: str) -> None:
+    if not value or len(value.encode()) > _LONGEST_ATTRIBUTE or _CONTROLS.search(value):
+        problem = f"missing, longer than {_LONGEST_ATTRIBUTE} bytes or holds a control character"
+        raise Rejected(f"{name} is {problem}", code="missing-header")
+
+
+def _check_time(time: datetime, latest: datetime) -> None:
+    if time > latest:
+        raise Rejected("its time lies in the future", code="from-the-future")
+    if time < _EARLIEST:
+        raise Rejected("its time lies before 1900", code="invalid-time")
+
+
 def _open(record: Record) -> tuple[Mapping[str, str], bytes]:
     headers = _text(record.headers)
     body = record.value or b""
-    content_type = headers.get("content-type", "")
-    binary = "ce_type" in headers or any(name.startswith("ce_") for name in headers)
-    if content_type.lower().startswith(STRUCTURED) or not (binary or content_type):
-        # A console client may be unable to send headers: then the body alone must say it.
+    if _is_structured(headers):
         return _open_structured(body)
+    content_type = headers.get("content-type", "")
     if content_type not in _PLAIN and not _JSON.fullmatch(content_type):
         raise Rejected("content-type is not JSON", code="content-type")
     return headers, body
+
+
+def _is_structured(headers: Mapping[str, str]) -> bool:
+    """Return True if the body says it all.
+
+    A console client may be unable to send headers: then it must.
+    """
+    content_type = headers.get("content-type", "")
+    binary = "ce_type" in headers or any(name.startswith("ce_") for name in headers)
+    return content_type.lower().startswith(STRUCTURED) or not (binary or content_type)
 
 
 def _open_structured(body: bytes) -> tuple[Mapping[str, str], bytes]:
@@ -198,19 +253,24 @@ def _text(headers: Headers) -> dict[str, str]:
     try:
         # The first of a name counts.
         return {name.lower(): value.decode() for name, value in reversed(headers)}
-    except UnicodeDecodeError:
-        return _text([header for header in headers if _is_text(*header)])
+    except (UnicodeDecodeError, AttributeError):  # Kafka lets a header have no value at all
+        for name, value in headers:
+            if name.lower().startswith("ce_") and not _is_text(value):
+                spoken = _path([name.lower()])
+                raise Rejected(f"{spoken} is not UTF-8", code="missing-header") from None
+        return _readable(headers)
 
 
-def _is_text(name: str, value: bytes) -> bool:
+def _readable(headers: Headers) -> dict[str, str]:
+    return {name.lower(): value.decode() for name, value in reversed(headers) if _is_text(value)}
+
+
+def _is_text(value: bytes | None) -> bool:
     try:
-        value.decode()
+        str(value or b"", "utf-8")
     except UnicodeDecodeError:
-        if name.lower().startswith("ce_"):
-            spoken = _path([name.lower()])
-            raise Rejected(f"{spoken} is not UTF-8", code="missing-header") from None
         return False
-    return True
+    return value is not None
 
 
 def _instant(text: str) -> datetime:
@@ -231,16 +291,21 @@ def _instant(text: str) -> datetime:
 def _content(event_type: EventType, body: bytes) -> tuple[Any, Data | None]:
     """Return the content in plain values, and validated if it took more than a quick look."""
     if event_type.model is not ActionPerformed:
-        return _json(body), _validated(event_type, body)
+        return _json(body), validated(event_type.model, body)
     if len(body) > LARGEST_ACTION:
         raise Rejected(f"an action is at most {LARGEST_ACTION} bytes", code="too-large")
-    data = None if _action_is_valid(body) else _validated(event_type, body)
+    data = None if _action_is_valid(body) else validated(ActionPerformed, body)
     return _json(body), data
 
 
-def _validated(event_type: EventType, body: bytes) -> Data:
+def validated(model: type[Data], body: bytes) -> Data:
+    """Return *body* as its model has it.
+
+    Raises:
+        Rejected: it does not fit; the reason names the fields, never a value.
+    """
     try:
-        return event_type.model.model_validate_json(body)
+        return model.model_validate_json(body)
     except ValidationError as error:
         raise Rejected(_fields(error), code="invalid-content") from None
 

@@ -1,5 +1,6 @@
 """Alerts of the log about itself: raised once, again when they change, resolved when over."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -14,6 +15,7 @@ from shared.postgres import Connection
 
 _LONGEST_NAME: Final = 200
 _LONGEST_SUMMARY: Final = 2000
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,11 @@ class Finding:
 
 
 def _short(name: str) -> str:
-    if len(name) <= _LONGEST_NAME:
+    """Return *name* as an alert may bear it, another one for every other name."""
+    plain = _CONTROLS.sub("?", name)
+    if plain == name and len(name) <= _LONGEST_NAME:
         return name
-    return f"{name[:100]}~{digest(name.encode()).hex()[:16]}"
+    return f"{plain[:100]}~{digest(name.encode()).hex()[:16]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Alerts:
 
 
 def _cut(finding: Finding) -> Finding:
-    if len(finding.summary) <= _LONGEST_SUMMARY:
-        return finding
-    summary = f"{finding.summary[:_LONGEST_SUMMARY]} … and more; GET /api/v1/producers has all"
+    summary = _CONTROLS.sub("?", finding.summary)
+    if len(summary) > _LONGEST_SUMMARY:
+        summary = f"{summary[:_LONGEST_SUMMARY]} … and more; GET /api/v1/producers has all"
     return Finding(finding.fingerprint, finding.severity, summary, finding.runbook, finding.about)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from litestar import Request, Response, get, post
@@ -135,6 +135,10 @@ async def correct(state: State, index: Index, data: dict[str, str]) -> dict[str,
     """
     if set(data) != {"note", "by"} or not all(data.values()):
         raise ClientException("the body names note and by, and nothing else")
+    for name, longest in (("by", 200), ("note", 4000)):
+        if "\0" in data[name] or len(data[name]) > longest:
+            problem = f"{name} holds a NUL or more than {longest} characters"
+            raise Rejected(problem, code="bad-correction")
     pool: Pool = state.pool
     async with pool.acquire() as tx:
         corrected = await store.payload(tx, index)
@@ -288,9 +292,15 @@ def wanted(  # noqa: PLR0917, PLR0913 - one for each way to search
     if unknown := sorted(set(request.query_params) - _PARAMETERS):
         names = ", ".join(sorted(_PARAMETERS))
         raise Rejected(f"{', '.join(unknown)}: not one of {names}", code="unknown-parameter")
+    if any("\0" in value for value in request.query_params.values()):
+        raise Rejected("no parameter may hold a NUL", code="bad-parameter")
     for name, instant in (("from", start), ("to", end)):
         if instant is not None and instant.tzinfo is None:
             raise Rejected(f"{name} has no offset from UTC: end it in Z", code="bad-time")
+        try:
+            _ = instant and instant.astimezone(UTC)
+        except OverflowError:
+            raise Rejected(f"{name} is out of range", code="bad-time") from None
     return store.Wanted(customer, actor, action, target, outcome, channel, start, end)
 
 

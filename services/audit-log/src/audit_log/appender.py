@@ -61,6 +61,7 @@ class Draft(msgspec.Struct, frozen=True):
     Attributes:
         parts: Content by part: always ``what``, ``who`` where a person acted, and ``network``
             where it was done from somewhere.
+        customer_id: Whose it is; empty for what is personal and no customer's.
         category: Of personal data; None for what is not personal and stays for ever.
         tag: Key and counter of the leaf's tag; by default the tenant's own, or else random.
     """
@@ -164,7 +165,7 @@ class Appender:
             category=bucket.category,
             record_id=bucket.record_id,
             entity=self.entity,
-            customer_id=bucket.customer_id,
+            customer_id=bucket.customer_id or None,
             anchors=(Anchor(anchor_id=bucket.record_id, kind=kind, date=bucket.day),),
         )
 
@@ -222,7 +223,7 @@ async def _bundles(tx: Connection, size: int, leaves: Sequence[bytes]) -> dict[i
 
 async def _tags(tx: Connection, entries: Sequence[Sealed]) -> Iterator[bytes]:
     """Return a tag for each entry: the tenant's next one, or for no tenant a random one."""
-    customers = [entry.draft.customer_id for entry in entries]
+    customers = [entry.draft.customer_id or None for entry in entries]
     counts = Counter(customer for customer in customers if customer is not None)
     keys = {customer: os.urandom(32) for customer in counts}
     tenants = await store.count_tenants(tx, dict(sorted(counts.items())), keys) if counts else {}

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from shared.canonical import canonical
+from shared.cloudevents import validated
 from shared.errors import Rejected
 from shared.events.platform import ActionPerformed
 from shared.events.quick import check_for
@@ -99,8 +100,8 @@ def read(value: bytes) -> Call:
     if phase is None:
         raise Rejected("event_type is none of an audited request", code="not-cadf")
     action = _action(cadf, phase)
-    if not _is_valid(canonical(action)):
-        raise Rejected("the notification does not fit an action", code="invalid-content")
+    if not _is_valid(body := canonical(action)):
+        validated(ActionPerformed, body)
     source = f"//openstack/{re.sub(r'[^A-Za-z0-9._~-]+', '-', message.publisher_id)}"
     return Call(f"{cadf.id}:{message.event_type}", source, _instant(cadf.eventTime), action)
 

@@ -72,10 +72,12 @@ class Handlers:
             if entry is None:
                 sights.append(next(noted))
             elif (index := known.get(entry.identity)) is not None:
-                same = _is_same(entry, await _left(tx, index))
+                left = await store.payloads(tx, index, index + 1)
+                same = not left or _is_same(entry, left[0].parts, left[0].purged)
                 sights.append(Sight.DUPLICATE if same else Sight.CONFLICT)
             elif (twin := before.get(entry.identity)) is not None:
-                sights.append(Sight.DUPLICATE if _is_same(entry, twin.parts) else Sight.CONFLICT)
+                same = _is_same(entry, twin.parts)
+                sights.append(Sight.DUPLICATE if same else Sight.CONFLICT)
             else:
                 before[entry.identity] = entry
                 sights.append(Sight.FIRST)
@@ -92,17 +94,15 @@ class Handlers:
                 await self.desk.take(tx, event)
 
 
-async def _left(tx: Connection, index: int) -> Mapping[str, bytes]:
-    """Return the parts of an entry that are not purged."""
-    payloads = await store.payloads(tx, index, index + 1)
-    return payloads[0].parts if payloads else {}
-
-
-def _is_same(entry: Sealed, parts: Mapping[str, bytes]) -> bool:
+def _is_same(
+    entry: Sealed, parts: Mapping[str, bytes], purged: Mapping[str, bytes] = _SPENT
+) -> bool:
     """Return True unless what is left of an entry is other than what the new one says.
 
-    Of what was purged nothing is left to tell by.  The time may be put anew.
+    Of what was purged only the name of the part is left to tell by.  The time may be put anew.
     """
+    if set(entry.parts) != {*parts, *purged}:
+        return False
     return all(
         _without_time(part) == _without_time(entry.parts[name]) for name, part in parts.items()
     )
@@ -128,7 +128,8 @@ def draft(event: Event, *, keep_network: bool = False) -> Draft:
             )
             who = {"recipient_token": content.pop("recipient_token")}
             parts = {"who": who, "what": content}
-            return _draft(event, Kind.EVENT, parts, found_by, customer, category)
+            # What is personal and nobody's is filed under a name that no customer can have.
+            return _draft(event, Kind.EVENT, parts, found_by, customer or "", category)
         case PolicyActivated():
             return _draft(event, Kind.POLICY_VERSION, {"what": content}, found_by)
         case HoldPlaced() | HoldReleaseAsked() | HoldReleased():

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from audit_log import store
+from audit_log.appender import HOLDER
 from audit_log.handlers import Handlers
-from shared.bus import CLOCK_SKEW
+from shared.bus import CLOCK_SKEW, conflict_alert
 from shared.clock import Clock
 from shared.cloudevents import Headers, decode
 from shared.errors import Rejected
@@ -42,9 +43,13 @@ class Ingest:
         event.prepared = self.handlers.prepare(event)
         async with transaction(pool) as tx:
             [sight] = await self.handlers.sight(tx, [event], careful=True)
-            if sight is Sight.CONFLICT:
-                raise Rejected("this id came before with other content", code="conflict")
             if sight is Sight.FIRST:
                 await self.handlers.handle(tx, [event])
-            [index] = (await store.indexes_of(tx, [event.prepared.identity])).values()
-            return index
+            if sight is not Sight.CONFLICT:
+                [index] = (await store.indexes_of(tx, [event.prepared.identity])).values()
+                return index
+            # The caller still has what it sent, and learns why: that needs no dead letter.
+            appender = self.handlers.appender
+            alert = conflict_alert(1, ACTIONS.name, HOLDER)
+            await appender.outbox.announce(tx, self.clock.now(), [alert])
+        raise Rejected("this id came before with other content", code="conflict")

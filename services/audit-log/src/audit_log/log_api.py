@@ -1,9 +1,11 @@
 """The log over HTTP as anyone may read it: C2SP tlog-tiles, and what is public of its content."""
 
+from functools import partial
 from typing import Final
 
-from litestar import Request, Response, get
+from litestar import Request, Response, route
 from litestar.datastructures import State
+from litestar.enums import HttpMethod
 from litestar.exceptions import NotFoundException
 
 from audit_log import merkle, store
@@ -18,6 +20,7 @@ _FOREVER: Final = "public, max-age=31536000, immutable"
 _SECONDS: Final = "public, max-age=1"
 
 Asked = Request[object, object, State]
+_reading = partial(route, http_method=[HttpMethod.GET, HttpMethod.HEAD])
 
 
 def _answer(request: Asked, body: bytes, media_type: str, caching: str) -> Response[bytes]:
@@ -30,7 +33,7 @@ def _answer(request: Asked, body: bytes, media_type: str, caching: str) -> Respo
     return Response(body, headers=headers, media_type=media_type)
 
 
-@get("/log/checkpoint", media_type=TEXT)
+@_reading("/log/checkpoint", media_type=TEXT)
 async def checkpoint(request: Asked, state: State) -> Response[bytes]:
     """Return the newest signed checkpoint, with the cosignatures that witnesses gave so far."""
     pool: Pool = state.pool
@@ -42,21 +45,21 @@ async def checkpoint(request: Asked, state: State) -> Response[bytes]:
     return _answer(request, note.encode(), TEXT, _SECONDS)
 
 
-@get("/log/vkey", media_type=TEXT)
+@_reading("/log/vkey", media_type=TEXT)
 async def vkey(request: Asked, state: State) -> Response[bytes]:
     """Return the keys that checkpoints are verified with, the present one first."""
     keys = "".join(f"{verifier.vkey}\n" for verifier in state.verifiers)
     return _answer(request, keys.encode(), TEXT, _SECONDS)
 
 
-@get("/log/policy", media_type=TEXT)
+@_reading("/log/policy", media_type=TEXT)
 async def policy(request: Asked, state: State) -> Response[bytes]:
     """Return whose signatures a checkpoint needs (C2SP tlog-policy)."""
     text: str = state.policy
     return _answer(request, text.encode(), TEXT, _SECONDS)
 
 
-@get("/log/tile/{path:path}")
+@_reading("/log/tile/{path:path}")
 async def tile(request: Asked, state: State, path: str) -> Response[bytes]:
     """Return a tile of hashes or a bundle of entries, whole or as it was when it was narrower."""
     wanted = parse_path(path.removeprefix("/"))
@@ -70,7 +73,7 @@ async def tile(request: Asked, state: State, path: str) -> Response[bytes]:
     return _answer(request, body, _BYTES, _FOREVER)
 
 
-@get("/log/statements/{path:path}", media_type="application/jsonl")
+@_reading("/log/statements/{path:path}", media_type="application/jsonl")
 async def statements(request: Asked, state: State, path: str) -> Response[bytes]:
     """Return the public content among the entries of a bundle: receipts, policies, key events.
 

@@ -26,7 +26,7 @@ class Position:
         Raises:
             Rejected: it is not one that was given out.
         """
-        micros, _, index = cursor.partition("-")
+        micros, _, index = cursor.rpartition("-")  # before 1970 there is one in front as well
         try:
             found = cls(_EPOCH + timedelta(microseconds=int(micros)), int(index))
         except (ValueError, OverflowError):

@@ -50,7 +50,7 @@ CREATE TABLE payload (
     index           bigint       NOT NULL,
     at              timestamptz  NOT NULL,
     bucket          bigint,                          -- NULL: not personal, never purged
-    customer_id     text         COLLATE "C",
+    customer_id     text         COLLATE "C",        -- '': personal, and no customer's
     actor           text         COLLATE "C",        -- from who
     action          text         COLLATE "C" NOT NULL,
     target          text         COLLATE "C",        -- from what
@@ -62,6 +62,7 @@ CREATE TABLE payload (
     who_digest      bytea,
     what_digest     bytea,
     network_digest  bytea,
+    CHECK (bucket IS NULL OR customer_id IS NOT NULL),   -- or no purge would find it
     CHECK (who IS NULL OR who_digest IS NULL),
     CHECK (what IS NULL OR what_digest IS NULL),
     CHECK (network IS NULL OR network_digest IS NULL),

@@ -1,7 +1,7 @@
 """Keeps the deadline of every record in step with what is known of it.
 
-A deadline depends on entity, category, VAT scheme and resolved anchor alone, so it is computed
-once for each such key, and records point to keys.
+A deadline depends on entity, category, VAT scheme and resolved anchor (or what it lacks) alone, so
+it is computed once for each such key, and records point to keys.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from retention import anchor, store
 from retention.anchor import Facts, Resolved, ServiceEvent, resolve
 from retention.calendar import Moment, civil_day
 from retention.deadline import Circumstances, Deadline, compute
-from retention.explanation import say
+from retention.explanation import Phrase, say
 from retention.law import FinancialYear, FinancialYears
 from retention.override import Covered, Hold, Scope, override
 from retention.policy import Policies, Policy
@@ -92,7 +92,11 @@ class Registry:
         await self._put(
             tx,
             {
-                tuple(key.values()): Resolved(key["anchor_state"], key["anchor_day"])
+                tuple(key.values()): Resolved(
+                    key["anchor_state"],
+                    key["anchor_day"],
+                    missing=Phrase(key["lacking"]) if key["lacking"] else None,
+                )
                 for key in keys
                 if key["category"] in self.policies.by_category
             },
@@ -193,11 +197,12 @@ class Registry:
         return resolve(policy.clock, facts, group="own").day
 
 
-_IDENTITY = ("entity", "category", "scheme", "anchor_state", "anchor_day")
+_IDENTITY = ("entity", "category", "scheme", "anchor_state", "anchor_day", "lacking")
 
 
 def _identity(record: Record, resolved: Resolved) -> tuple[Any, ...]:
-    return record.entity, record.category, record.scheme, resolved.state, resolved.day
+    lacking = str(resolved.missing or "")
+    return record.entity, record.category, record.scheme, resolved.state, resolved.day, lacking
 
 
 def _hold(row: Mapping[str, Any]) -> Hold:

@@ -300,19 +300,19 @@ async def customer_anchors(
 async def put_keys(tx: Connection, keys: Sequence[Mapping[str, Any]]) -> list[int]:
     """Store deadline keys with what was computed for them; return their ids in order."""
     columns = (
-        "entity", "category", "scheme", "anchor_state", "anchor_day", "policy_version", "status",
-        "why", "provisional", "keep_through", "purge_from", "must_purge_by",
+        "entity", "category", "scheme", "anchor_state", "anchor_day", "lacking", "policy_version",
+        "status", "why", "provisional", "keep_through", "purge_from", "must_purge_by",
     )  # fmt: skip
     rows = await tx.fetch(
         """
-        INSERT INTO deadline_key (entity, category, scheme, anchor_state, anchor_day,
+        INSERT INTO deadline_key (entity, category, scheme, anchor_state, anchor_day, lacking,
                                   policy_version, status, why, provisional, keep_through,
                                   purge_from, must_purge_by)
              SELECT *
-               FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::date[], $6::int[],
-                           $7::text[], $8::text[], $9::boolean[], $10::date[],
-                           $11::timestamptz[], $12::timestamptz[])
-        ON CONFLICT (entity, category, scheme, anchor_state, anchor_day) DO UPDATE
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::date[], $6::text[],
+                           $7::int[], $8::text[], $9::text[], $10::boolean[], $11::date[],
+                           $12::timestamptz[], $13::timestamptz[])
+        ON CONFLICT (entity, category, scheme, anchor_state, anchor_day, lacking) DO UPDATE
                 SET policy_version = EXCLUDED.policy_version,
                     status = EXCLUDED.status,
                     why = EXCLUDED.why,
@@ -320,19 +320,19 @@ async def put_keys(tx: Connection, keys: Sequence[Mapping[str, Any]]) -> list[in
                     keep_through = EXCLUDED.keep_through,
                     purge_from = EXCLUDED.purge_from,
                     must_purge_by = EXCLUDED.must_purge_by
-          RETURNING id, entity, category, scheme, anchor_state, anchor_day
+          RETURNING id, entity, category, scheme, anchor_state, anchor_day, lacking
         """,
         *([key[column] for key in keys] for column in columns),
     )
     ids = {tuple(row)[1:]: row["id"] for row in rows}
-    return [ids[tuple(key[column] for column in columns[:5])] for key in keys]
+    return [ids[tuple(key[column] for column in columns[:6])] for key in keys]
 
 
 async def keys_of_entity(tx: Connection, entity: str) -> list[dict[str, Any]]:
     """Return what identifies each deadline key of an entity."""
     rows = await tx.fetch(
         """
-        SELECT entity, category, scheme, anchor_state, anchor_day
+        SELECT entity, category, scheme, anchor_state, anchor_day, lacking
           FROM deadline_key
          WHERE entity = $1
         """,

@@ -33,6 +33,7 @@ async def test_a_new_month_waits_for_no_verifier(log: Log) -> None:
         async with asyncio.timeout(PATIENCE):
             await log.take(action(2), at=NOW - timedelta(days=900))
             await log.take(action(3), at=NOW - timedelta(days=901))
+    await log.sign()
     assert (await log.verdict()).problems == []
     months = await log.pool.fetchval(
         "SELECT count(*) FROM pg_inherits WHERE inhparent = 'payload'::regclass"

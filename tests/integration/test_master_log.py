@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -15,17 +16,23 @@ from tests.conftest import Database
 from tests.integration.events import event
 
 from audit_log import merkle, store
-from audit_log.appender import Appender
+from audit_log.alerts import Alerts
+from audit_log.api import correction
+from audit_log.appender import Appender, seal
 from audit_log.checkpoint import Signer, open_checkpoint
 from audit_log.handlers import Handlers
 from audit_log.leaf import Kind, commitment
+from audit_log.mirror import export
 from audit_log.purge import LogHolder
 from audit_log.sequencer import Sequencer
 from audit_log.verify import Verdict, verify
+from audit_log.watch import Watch
 from shared.clock import VirtualClock
+from shared.errors import Rejected
 from shared.events import Data
 from shared.events.gallra import (
     DeliveryChanged,
+    HoldPlaced,
     PurgeCancel,
     PurgeCommand,
     PurgeCommit,
@@ -40,6 +47,10 @@ from shared.postgres import Pool, open_pool, transaction
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
+def new_seed() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
 class Log:
     """The service's parts on a virtual clock."""
 
@@ -50,9 +61,31 @@ class Log:
         appender = Appender(outbox, self.clock, "ab")
         desk = PurgeDesk("audit-log", LogHolder(appender, self.clock), outbox, self.clock)
         self.handlers = Handlers(appender, desk)
-        seed = base64.b64encode(secrets.token_bytes(32)).decode()
-        self.signer = Signer("test.example/log", seed)
-        self.sequencer = Sequencer(self.signer, appender, outbox, self.clock)
+        self.outbox = outbox
+        self._sign_with(new_seed())
+
+    def _sign_with(self, *seeds: str) -> None:
+        self.seeds = seeds
+        self.signer = Signer("test.example/log", *seeds)
+        appender = self.handlers.appender
+        self.sequencer = Sequencer(self.signer, appender, self.outbox, self.clock)
+
+    async def rotate(self, *seeds: str) -> None:
+        """Start anew with other keys, the present one first."""
+        await self.sequencer.start(self.pool)
+        self._sign_with(*seeds)
+        await self.sequencer.start(self.pool)
+
+    async def root(self) -> bytes:
+        """Return the root of all that is there."""
+        async with self.pool.acquire() as tx:
+            size = await store.tree_size(tx)
+            return merkle.root(size, await store.read_tiles(tx, merkle.edge(size)))
+
+    async def position(self) -> int:
+        """Return where the watch goes on."""
+        async with self.pool.acquire() as tx:
+            return await store.watch_position(tx)
 
     async def take(self, *facts: Data, at: datetime | None = None) -> None:
         events = [event(f, at or self.clock.now()) for f in facts]
@@ -60,6 +93,11 @@ class Log:
             e.prepared = self.handlers.prepare(e)
         async with transaction(self.pool) as tx:
             await self.handlers.handle(tx, events)
+
+    async def correct(self, index: int) -> None:
+        draft = correction(index, "c-1", "it was Ada", "p-1", self.clock.now())
+        async with transaction(self.pool) as tx:
+            await self.handlers.appender.append(tx, [seal(draft)])
 
     async def sign(self) -> int | None:
         return await self.sequencer.publish(self.pool)
@@ -264,7 +302,7 @@ async def test_a_range_and_what_came_since_a_checkpoint_are_verified_alone(
     async with log.pool.acquire() as tx:
         kept = await store.latest_checkpoint(tx)
     assert kept is not None
-    since = open_checkpoint(kept[1], log.signer.verifier)
+    since = kept[1]
     await log.take(*(action(n) for n in range(600, 1000)))
     await log.sign()
     keys = [log.signer.verifier]
@@ -277,7 +315,7 @@ async def test_a_range_and_what_came_since_a_checkpoint_are_verified_alone(
     await connection.close()
     assert (await verify(log.pool, keys, first=300, end=520)).intact
     assert not (await verify(log.pool, keys, since=since)).intact
-    forged = replace(since, root=bytes(32))
+    forged = log.signer.sign(600, bytes(32))
     wrong = await verify(log.pool, keys, since=forged)
     assert "the log does not extend the checkpoint of 600 entries" in wrong.problems
 
@@ -328,6 +366,151 @@ async def test_what_the_notice_does_not_list_is_nowhere(log: Log, audit_db: Data
         await connection.close()
 
 
+async def test_who_rewrites_the_log_with_a_key_of_his_own_is_found(log: Log) -> None:
+    """All of it: tree, checkpoints, and an entry that says that his was the log's key before."""
+    true_key, his = log.signer.verifier, new_seed()
+    await log.rotate(his)
+    await log.rotate(new_seed())
+    await log.rotate(his)
+    await log.take(action(1))
+    await log.sign()
+    assert (await log.verdict()).problems == []
+    verdict = await verify(log.pool, [true_key])
+    assert any("checkpoint of size" in p for p in verdict.problems), verdict
+
+
+async def test_a_key_vouches_for_no_state_after_it_was_given_up(log: Log) -> None:
+    old, fresh = log.seeds[0], new_seed()
+    retired = log.signer
+    await log.take(*(action(n) for n in range(5)))
+    await log.sign()
+    await log.rotate(fresh, old)  # entry 5: both sign
+    await log.take(action(5))
+    size = await log.sign()
+    assert size == 7
+    kept = retired.sign(size, await log.root())
+    await log.rotate(fresh)  # entry 7 gives the old one up
+    await log.take(action(6))
+    size = await log.sign()
+    assert size == 9
+    forged = retired.sign(size, await log.root())
+    keys = [log.signer.verifier]
+    assert (await verify(log.pool, keys)).problems == []
+    assert (await verify(log.pool, keys, since=kept)).problems == []
+    wrong = await verify(log.pool, keys, since=forged)
+    assert any("signature is missing or wrong" in p for p in wrong.problems)
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "UPDATE tile SET hashes = hashes || sha256('x')",
+        "UPDATE bundle SET leaves = leaves || substr(leaves, 1, 64)",
+    ],
+)
+async def test_nothing_is_built_on_an_end_that_is_not_the_logs(log: Log, junk: str) -> None:
+    await log.take(*(action(n) for n in range(3)))
+    await log.pool.execute(junk)  # the service itself may
+    with pytest.raises(merkle.BrokenEdgeError, match="is not as long as the log"):
+        await log.take(action(3))
+
+
+@pytest.mark.parametrize("part", ["who", "network"])
+async def test_a_part_that_comes_back_after_its_purge_is_found(
+    log: Log, audit_db: Database, part: str
+) -> None:
+    await log.take(*(action(n) for n in range(5)))
+    connection = await asyncpg.connect(audit_db.owner)
+    try:
+        kept = await connection.fetchval(f"SELECT {part} FROM payload WHERE index = 3")
+        await log.purge(PurgePrepare, PurgeCommit, action="anonymise")
+        await log.sign()
+        assert (await log.verdict()).problems == []
+        await connection.execute("SET session_replication_role = replica")
+        restored = f"UPDATE payload SET {part} = $1, {part}_digest = NULL WHERE index = 3"
+        await connection.execute(restored, kept)
+    finally:
+        await connection.close()
+    named = f"entry 3: a receipt says that part {part} was purged; it is there"
+    assert named in (await log.verdict()).problems
+
+
+async def test_what_is_not_signed_yet_is_counted(log: Log) -> None:
+    await log.take(action(1))
+    await log.sign()
+    await log.take(action(2), action(3))
+    verdict = await log.verdict()
+    assert (verdict.size, verdict.unsigned, verdict.problems) == (1, 2, [])
+
+
+async def test_the_watch_goes_on_where_the_tree_has_a_hole(log: Log, audit_db: Database) -> None:
+    await log.take(*(action(n) for n in range(3000)))
+    await log.sign()
+    watch = Watch(log.signer.verifiers, Alerts(log.outbox, log.clock), log.clock)
+    await watch.step(log.pool)
+    assert await log.position() == 1024
+    connection = await asyncpg.connect(audit_db.owner)
+    await connection.execute("DELETE FROM tile WHERE level = 1")
+    await connection.close()
+    for position in (2048, 0, 1024):  # a round, and on into the next
+        await watch.step(log.pool)
+        assert await log.position() == position
+    rows = await log.pool.fetch("SELECT fingerprint, summary FROM standing_alert")
+    told = {row["fingerprint"]: row["summary"] for row in rows}
+    assert "the tiles before entry 1024 are missing or too short" in told["watch/1024/differs"]
+    assert "tile 0 of level 1 is not as long as the log" in told["watch/log/differs"]
+
+
+async def test_a_mirror_follows_the_log_and_its_keys_and_nothing_else(
+    log: Log, audit_db: Database, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+    old, fresh = log.seeds[0], new_seed()
+    target = f"file://{tmp_path}/mirror"
+
+    async def copied() -> int:
+        told.clear()
+        keys = [log.signer.verifier]
+        return await export(log.pool, target, keys, "", lambda *counts: told.append(counts))
+
+    await log.take(*(action(n) for n in range(300)))
+    await log.sign()
+    assert await copied() == 300
+    assert told == [(2 * 2 + 3, 2 * 2 + 3)], "bundles with statements, and the tiles"
+    await log.rotate(fresh, old)
+    await log.rotate(fresh)
+    assert await copied() == 302
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    connection = await asyncpg.connect(audit_db.owner)
+    tables = "bundle, tile, seen, payload, checkpoint, bucket, tenant"
+    await connection.execute(f"TRUNCATE {tables} CASCADE; UPDATE tree SET size = 0")
+    await connection.close()
+    await log.take(*(action(n) for n in range(600)))
+    await log.sign()
+    with pytest.raises(Rejected, match="does not extend what is mirrored"):
+        await copied()
+    assert files == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+DELIVERY = DeliveryChanged(
+    delivery_id="d-1",
+    message_id="m-1",
+    message_type="news",
+    customer_id="c-1",
+    recipient_token="r-1",  # noqa: S106 - of a person, not of a service
+    state="queued",
+    at=NOW,
+)
+HOLD = HoldPlaced(
+    hold_id="h-1",
+    customer_id="c-1",
+    category=None,
+    reason="a dispute",
+    review_on=NOW.date(),
+    by="p-1",
+    epoch=1,
+)
 FREE = "ALTER TABLE {0} DISABLE TRIGGER USER;"  # who has all rights has this one too
 LEAF = "set_byte(leaves, {0}, get_byte(leaves, {0}) # 1)"
 TAMPERINGS = {
@@ -369,7 +552,7 @@ TAMPERINGS = {
     ),
     "the tree cut off": (
         "UPDATE tree SET size = 8",
-        "10 entries were signed, 8 are there",
+        "13 entries were signed, 8 are there",
     ),
     "all leaves": ("DELETE FROM bundle", "entry 0 is missing"),
     "a tile": (
@@ -377,12 +560,12 @@ TAMPERINGS = {
         "tile 0 of level 0 differs",
     ),
     "a checkpoint's note": (
-        "UPDATE checkpoint SET note = replace(note, '10', '11') WHERE size = 10",
-        "checkpoint of size 10",
+        "UPDATE checkpoint SET note = replace(note, '13', '14') WHERE size = 13",
+        "checkpoint of size 13",
     ),
     "a checkpoint's root": (
-        "UPDATE checkpoint SET root = sha256('x') WHERE size = 10",
-        "checkpoint of size 10",
+        "UPDATE checkpoint SET root = sha256('x') WHERE size = 13",
+        "checkpoint of size 13",
     ),
     "the content of two entries changes places": (
         """UPDATE payload SET index = CASE index WHEN 3 THEN 4 ELSE 3 END
@@ -414,14 +597,129 @@ TAMPERINGS = {
            VALUES (4, now(), 'audit.purge.receipt.v1', '0123456789abcdef{}')""",
         "receipt 4: it is not what was logged",
     ),
+    "a forged exchange of keys": (
+        """INSERT INTO payload (index, at, action, what)
+           VALUES (4, now(), 'audit.key.rotated.v1', '0123456789abcdef{"before":[]}')""",
+        "key event 4: it is not what was logged",
+    ),
+    "all that was signed": (
+        "DELETE FROM checkpoint; DELETE FROM payload",
+        "nothing is signed, and 13 entries are there",
+    ),
+    "the note of the empty log": (
+        "UPDATE checkpoint SET note = replace(note, E'\\n0\\n', E'\\n1\\n') WHERE size = 0",
+        "checkpoint of size 0",
+    ),
+    "the root of the empty log": (
+        "UPDATE checkpoint SET root = sha256('x') WHERE size = 0",
+        "checkpoint of size 0",
+    ),
+    "a hash added to the last tile": (
+        "UPDATE tile SET hashes = hashes || sha256('x')",
+        "tile 0 of level 0 is not as long as the log",
+    ),
+    "a tile added": (
+        "INSERT INTO tile VALUES (1, 0, sha256('x'))",
+        "tile 0 of level 1 lies beyond the end of the log",
+    ),
+    "a leaf added to the last bundle": (
+        "UPDATE bundle SET leaves = leaves || substr(leaves, 1, 64)",
+        "bundle 0 is not as long as the log",
+    ),
+    "a bundle added": (
+        "INSERT INTO bundle SELECT 1, leaves FROM bundle",
+        "bundle 1 lies beyond the end of the log",
+    ),
+    "content without an entry": (
+        "INSERT INTO payload (index, at, action) VALUES (99, now(), 'x')",
+        "99 has content, and is no entry",
+    ),
+    "an event without an entry": (
+        "INSERT INTO seen VALUES (99, '0123456789abcdef')",
+        "99 has an event, and is no entry",
+    ),
+    "an event forgotten": (
+        "DELETE FROM seen WHERE index = 3",
+        "entry 3 is not known as an event any more",
+    ),
+    "another event in its place": (
+        "UPDATE seen SET event = '0123456789abcdef' WHERE index = 3",
+        "entry 3 is filed under another event",
+    ),
+    "a bucket that does not exist": (
+        "UPDATE payload SET bucket = 4711 WHERE index = 3",
+        "entry 3 is filed under another bucket",
+    ),
+    "the bucket of another category": (
+        "UPDATE payload SET bucket = (SELECT bucket FROM payload WHERE index = 10) WHERE index = 3",
+        "entry 3 is filed under another bucket",
+    ),
+    "a bucket with another customer": (
+        "UPDATE bucket SET customer_id = 'c-2'",
+        "entry 3 is filed under another bucket",
+    ),
+    "a bucket with another day": (
+        "UPDATE bucket SET day = day + 1",
+        "entry 3 is filed under another bucket",
+    ),
+    "entries hidden without an order": (
+        "UPDATE bucket SET state = 'quarantined' WHERE category = 'logs.action'",
+        "is hidden, and no purge asks for it",
+    ),
+    "a delivery at another time": (
+        "UPDATE payload SET at = at - interval '1 minute' WHERE index = 10",
+        "entry 10 is filed under another time",
+    ),
+    "a delivery to another customer": (
+        "UPDATE payload SET customer_id = 'c-2' WHERE index = 10",
+        "entry 10 is filed under another customer",
+    ),
+    "a delivery of another message": (
+        "UPDATE payload SET target = 'm-2' WHERE index = 10",
+        "entry 10 is filed under another target",
+    ),
+    "a delivery with another state": (
+        "UPDATE payload SET outcome = 'accepted' WHERE index = 10",
+        "entry 10 is filed under another outcome",
+    ),
+    "a delivery taken for something else": (
+        "UPDATE payload SET action = 'x' WHERE index = 10",
+        "entry 10 is filed under another action",
+    ),
+    "a hold by another person": (
+        "UPDATE payload SET actor = 'p-2' WHERE index = 11",
+        "entry 11 is filed under another account",
+    ),
+    "another hold": (
+        "UPDATE payload SET target = 'h-2' WHERE index = 11",
+        "entry 11 is filed under another target",
+    ),
+    "a correction of another entry": (
+        "UPDATE payload SET target = 'entry/4' WHERE index = 12",
+        "entry 12 is filed under another target",
+    ),
+    "a correction for another customer": (
+        "UPDATE payload SET customer_id = 'c-2' WHERE index = 12",
+        "entry 12 is filed under another customer",
+    ),
+    "a correction on another day": (
+        "UPDATE payload SET at = at - interval '1 day' WHERE index = 12",
+        "entry 12 is filed under another time",
+    ),
+    "a kind that there is not": (
+        FREE.format("bundle") + "UPDATE bundle SET leaves = set_byte(leaves, 3 * 64 + 3, 99)",
+        "entry 3: its content is not of its kind",
+    ),
 }
 
 
 @pytest.mark.parametrize("what", TAMPERINGS)
 async def test_tampering_is_found(log: Log, audit_db: Database, what: str) -> None:
-    await log.take(*(action(n) for n in range(10)))
     await log.sign()
-    assert (await log.verdict()).intact
+    await log.take(*(action(n) for n in range(10)), DELIVERY, HOLD)
+    await log.correct(3)
+    await log.sign()
+    assert (await log.verdict()).problems == []
     connection = await asyncpg.connect(audit_db.owner)
     try:
         statement, named = TAMPERINGS[what]

@@ -118,6 +118,20 @@ def test_a_package_by_another_log_is_refused() -> None:
         evidence.check(evidence.build([entry(3)], NOTE, POLICY, stranger), SIGNER.verifier)
 
 
+def test_while_a_key_is_retired_either_checks_a_package_and_every_byte_counts() -> None:
+    old, fresh = seed(), seed()
+    both = Signer("log.example/test", fresh, old)
+    note = both.sign(SIZE, merkle.root(SIZE, TILES))
+    policy = "".join(f"log {key.vkey}\n" for key in both.verifiers) + "quorum none\n"
+    shown = evidence.Entry(replace(proof(3), note=note), PARTS[3], {})
+    whole = evidence.build([shown], note, policy, both)
+    for verifier in both.verifiers:
+        assert evidence.check(whole, verifier).checkpoint.size == SIZE
+        for content in changed(whole):
+            with pytest.raises(Rejected):
+                evidence.check(content, verifier)
+
+
 def test_a_package_whose_content_was_changed_by_who_holds_the_key_is_refused() -> None:
     forged = {**PARTS[3], "what": PARTS[4]["what"]}
     built = evidence.build([evidence.Entry(proof(3), forged, {})], NOTE, POLICY, SIGNER)

@@ -18,7 +18,7 @@ from litestar.response import Stream
 
 from audit_log import evidence, search, sequence, store, views
 from audit_log.access import AccessNotes
-from audit_log.appender import Search, own_draft, seal
+from audit_log.appender import Draft, Search, own_draft, seal
 from audit_log.leaf import Kind, identity, kind_of
 from audit_log.log_api import TEXT
 from audit_log.producers import lost as lost_by_source
@@ -144,19 +144,25 @@ async def correct(state: State, index: Index, data: dict[str, str]) -> dict[str,
         corrected = await store.payload(tx, index)
     if corrected is None or corrected.bucket is None:
         raise NotFoundException("there is no such entry with personal content")
-    draft = own_draft(
-        Kind.CORRECTION,
-        "audit.correction.v1",
-        state.appender.clock.now(),
-        {"corrects": index, "note": data["note"]},
-        who={"by": data["by"]},
-        found_by=Search("audit.correction.v1", actor=data["by"], target=f"entry/{index}"),
-        customer_id=corrected.customer_id,
-        category="logs.action",
-    )
+    now = state.appender.clock.now()
+    draft = correction(index, corrected.customer_id, data["note"], data["by"], now)
     async with transaction(pool) as tx:
         added = await state.appender.append(tx, [seal(draft)])
     return {"index": added}
+
+
+def correction(index: int, customer_id: str | None, note: str, by: str, now: datetime) -> Draft:
+    """Return the draft of a correction to the entry at *index*."""
+    return own_draft(
+        Kind.CORRECTION,
+        "audit.correction.v1",
+        now,
+        {"corrects": index, "customer_id": customer_id, "note": note},
+        who={"by": by},
+        found_by=Search("audit.correction.v1", actor=by, target=f"entry/{index}"),
+        customer_id=customer_id,
+        category="logs.action",
+    )
 
 
 @get("/api/v1/exports")

@@ -132,6 +132,7 @@ class Appender:
 
         Raises:
             asyncpg.UniqueViolationError: one of them is in the log already.
+            merkle.BrokenEdgeError: the log was tampered with where it ends.
         """
         months = {date(e.draft.at.year, e.draft.at.month, 1) for e in entries}
         missing = await store.missing_months(tx, [m for m in months if m >= _FIRST_MONTH])
@@ -216,6 +217,8 @@ def _row(entry: Sealed, index: int, bucket: int | None) -> tuple[Any, ...]:
 async def _bundles(tx: Connection, size: int, leaves: Sequence[bytes]) -> dict[int, bytes]:
     number, width = divmod(size, merkle.WIDTH)
     begun = await store.last_bundle(tx, size) if width else b""
+    if len(begun) != width * SIZE:
+        raise merkle.BrokenEdgeError(f"bundle {number} is not as long as the log")
     joined = begun + b"".join(leaves)
     step = merkle.WIDTH * SIZE
     return {number + i // step: joined[i : i + step] for i in range(0, len(joined), step)}

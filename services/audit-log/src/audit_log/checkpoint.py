@@ -2,7 +2,8 @@
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from cryptography.exceptions import InvalidSignature
@@ -156,18 +157,48 @@ def open_checkpoint(note: str, *verifiers: Verifier) -> Checkpoint:
     Raises:
         Rejected: it is malformed, of another log, or not signed by any of the keys.
     """
+    checkpoint = _said(note)
     text, lines = split_note(note)
-    try:
-        origin, size, root, _ = text.split("\n")
-        checkpoint = Checkpoint(origin, int(size), _from_base64(root))
-    except ValueError:
-        raise Rejected("not a checkpoint", code="bad-checkpoint") from None
-    own = [verifier for verifier in verifiers if verifier.name == origin]  # no witness is the log
+    own = [v for v in verifiers if v.name == checkpoint.origin]  # no witness is the log
     if checkpoint.text != text or not own:
         raise Rejected("not a checkpoint of this log", code="bad-checkpoint")
     if not any(verifier.made(line, text) for verifier in own for line in lines):
-        raise Rejected("the log's signature is missing or wrong", code="bad-checkpoint")
+        raise Rejected("the log's signature is missing or wrong", code="bad-signature")
     return checkpoint
+
+
+def _said(note: str) -> Checkpoint:
+    """Return the checkpoint that *note* tells of, unchecked."""
+    text, _ = split_note(note)
+    try:
+        origin, size, root, _ = text.split("\n")
+        return Checkpoint(origin, int(size), _from_base64(root))
+    except ValueError:
+        raise Rejected("not a checkpoint", code="bad-checkpoint") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The keys of one log through time.
+
+    Attributes:
+        present: They may have signed any state of it.
+        retired: Others, each with the index of the entry that gave it up: no state in which
+            that entry lies bears the key's signature alone.
+    """
+
+    present: Sequence[Verifier]
+    retired: dict[Verifier, int] = field(default_factory=dict[Verifier, int])
+
+    def open(self, note: str) -> Checkpoint:
+        """Return the checkpoint in *note*, signed with a key that the log had at its size.
+
+        Raises:
+            Rejected: as :func:`open_checkpoint`.
+        """
+        size = _said(note).size
+        earlier = [key for key, given_up in self.retired.items() if size <= given_up]
+        return open_checkpoint(note, *self.present, *earlier)
 
 
 def open_strictly(note: str, *verifiers: Verifier) -> Checkpoint:

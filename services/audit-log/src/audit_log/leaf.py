@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import struct
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import IntEnum
@@ -110,8 +109,10 @@ def identity(source: str, event_id: str) -> bytes:
     """
     hashed = hashlib.sha256(f"{source}\x00{event_id}".encode()).digest()
     if len(event_id) == _UUID and event_id[14] == "7":  # UUIDv7 begins with the time (RFC 9562)
-        with suppress(ValueError):
+        try:
             return bytes.fromhex(event_id[:8] + event_id[9:13]) + hashed[:10]
+        except ValueError:
+            pass
     return hashed[:16]
 
 

@@ -24,6 +24,10 @@ ReadTile = Callable[[int, int], bytes]
 """Returns the hashes in a tile, as many as there are."""
 
 
+class BrokenEdgeError(Exception):
+    """What a tree ends with is not as long as its size says: nothing may be built on it."""
+
+
 def leaf_hash(leaf: bytes) -> bytes:
     """Return the hash of a leaf (RFC 6962, section 2.1)."""
     return hashlib.sha256(b"\x00" + leaf).digest()
@@ -64,13 +68,18 @@ def grow(size: int, edges: Mapping[Tile, bytes], leaves: Sequence[bytes]) -> dic
     """Return the tiles that change when *leaves* (hashes) are added to a tree of *size*.
 
     *edges* are the partial tiles of :func:`edge`.
+
+    Raises:
+        BrokenEdgeError: one of them is missing, or not as wide as it is in a tree of *size*.
     """
     changed: dict[Tile, bytes] = {}
     level, fresh = 0, list(leaves)
     while fresh:
         number, width = divmod(size, WIDTH)
-        row = hashes_of(edges[level, number]) if width else []
-        row += fresh
+        begun = edges.get((level, number), b"") if width else b""
+        if len(begun) != width * HASH:
+            raise BrokenEdgeError(f"tile {number} of level {level} is not as long as the log")
+        row = hashes_of(begun) + fresh
         full: list[bytes] = []
         for start in range(0, len(row), WIDTH):
             tile = row[start : start + WIDTH]

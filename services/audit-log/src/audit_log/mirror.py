@@ -6,11 +6,13 @@ from typing import Any, Final
 import obstore
 
 from audit_log import store
-from audit_log.checkpoint import Verifier, open_checkpoint
+from audit_log.checkpoint import Checkpoint, Keyring, Verifier
 from audit_log.log_api import read_statements, read_tile
 from audit_log.merkle import WIDTH
 from audit_log.public import open_store
+from audit_log.statements import check_consistency, learn_keys
 from audit_log.tiles import TilePath, path_of, paths
+from shared.errors import Rejected
 from shared.postgres import Connection, Pool
 
 _TOLD_EVERY: Final = 100
@@ -24,6 +26,7 @@ async def export(
     """Bring the static files at *target* up to date; return the size of the log there now.
 
     The checkpoint comes last: whoever reads in between finds all that an older one speaks of.
+    Nothing is written if the log does not extend what was mirrored before.
 
     Args:
         pool: Of the log's database.
@@ -32,35 +35,48 @@ async def export(
         keys: Of the log.
         policy: Whose signatures a checkpoint needs.
         progress: Told how many files of how many are written.
+
+    Raises:
+        Rejected: the log is not what its signatures say, or not the one that is mirrored.
     """
     files: Any = open_store(target)
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
-        newest = await store.latest_checkpoint(tx)
-        if newest is None:
+        latest = await store.latest_checkpoint(tx)
+        if latest is None:
             return 0
-        size = newest[0]
-        before = await _size_there(files, keys)
-        wanted = [path for path in paths(size) if not _was_full(path, before)]
+        keyring = Keyring(keys)
+        newest = keyring.open(latest[1])
+        before = await _size_there(tx, files, keyring, newest)
+        wanted = [path for path in paths(newest.size) if not _was_full(path, before)]
+        of = sum(1 if path.level is not None else 2 for path in wanted)  # with its statements
         done = 0
         async for name, body in _bodies(tx, wanted):
             await obstore.put_async(files, name, body)
             done += 1
-            if done % _TOLD_EVERY == 0:
-                progress(done, 2 * len(wanted))
-        note = await store.cosigned(tx, size)
+            if done % _TOLD_EVERY == 0 or done == of:
+                progress(done, of)
+        note = await store.cosigned(tx, newest.size)
     await obstore.put_async(files, "vkey", "".join(f"{k.vkey}\n" for k in keys).encode())
     await obstore.put_async(files, "policy", policy.encode())
     await obstore.put_async(files, "checkpoint", note.encode())
-    return size
+    return newest.size
 
 
-async def _size_there(files: Any, keys: list[Verifier]) -> int:
+async def _size_there(tx: Connection, files: Any, keyring: Keyring, newest: Checkpoint) -> int:
+    """Return the size of the log that is mirrored, which the log at *newest* must begin with."""
     try:
         found = await obstore.get_async(files, "checkpoint")
         note = bytes(await found.bytes_async()).decode()
     except FileNotFoundError:
         return 0
-    return open_checkpoint(note, *keys).size
+    await learn_keys(tx, keyring, newest)
+    try:
+        before = keyring.open(note)
+        await check_consistency(tx, before, newest)
+    except Rejected as error:
+        text = f"the log does not extend what is mirrored, and nothing was written: {error}"
+        raise Rejected(text, code=error.code) from None
+    return before.size
 
 
 def _was_full(path: TilePath, size: int) -> bool:
@@ -71,9 +87,14 @@ def _was_full(path: TilePath, size: int) -> bool:
 
 async def _bodies(tx: Connection, wanted: list[TilePath]) -> AsyncIterator[tuple[str, bytes]]:
     for path in wanted:
-        body = await read_tile(tx, path)
-        if body is not None:
-            yield f"tile/{path_of(path.level, path.number, path.width)}", body
-        if path.level is None and (lines := await read_statements(tx, path)) is not None:
-            name = path_of(None, path.number, path.width).removeprefix("entries/")
-            yield f"statements/{name}", lines
+        name = path_of(path.level, path.number, path.width)
+        yield f"tile/{name}", _there(await read_tile(tx, path), name)
+        if path.level is None:
+            lines = _there(await read_statements(tx, path), name)
+            yield f"statements/{name.removeprefix('entries/')}", lines
+
+
+def _there(body: bytes | None, name: str) -> bytes:
+    if body is None:
+        raise Rejected(f"tile/{name} is missing: gallra log verify says more", code="not-intact")
+    return body

@@ -152,6 +152,13 @@ async def indexes_of(tx: Connection, identities: Sequence[bytes]) -> dict[bytes,
     return {row["event"]: row["index"] for row in rows}
 
 
+async def events_of(tx: Connection, first: int, end: int) -> list[Any]:
+    """Return index and event of what is known from index *first* up to *end*, in no order."""
+    return await tx.fetch(
+        "SELECT index, event FROM seen WHERE index >= $1 AND index < $2", first, end
+    )
+
+
 async def write_payloads(tx: Connection, rows: Iterable[tuple[Any, ...]]) -> None:
     """Add content; each row has the columns of :data:`PAYLOAD`."""
     await tx.copy_records_to_table("payload", columns=list(PAYLOAD), records=rows)
@@ -543,6 +550,70 @@ async def raw_payloads(tx: Connection, first: int, end: int) -> list[Any]:
         first,
         end,
     )
+
+
+async def buckets(tx: Connection, ids: Collection[int]) -> list[Any]:
+    """Return the buckets with these *ids*: id, category, customer, day, state."""
+    return await tx.fetch(
+        "SELECT id, category, customer_id, day, state FROM bucket WHERE id = ANY($1)", ids
+    )
+
+
+async def hidden_without_order(tx: Connection, ids: Collection[int]) -> list[int]:
+    """Return those of these quarantined buckets that no purge command is about to destroy."""
+    rows = await tx.fetch(
+        """
+        SELECT id
+          FROM bucket
+         WHERE id = ANY($1)
+           AND record_id <> ALL
+               (ARRAY(SELECT unnest(refs) FROM purge_chunk_seen WHERE state = 'quarantined'))
+        """,
+        ids,
+    )
+    return [row["id"] for row in rows]
+
+
+async def tiles_from(tx: Connection, firsts: Mapping[int, int]) -> list[Tile]:
+    """Return, of each level, the first tile from a number on, where there is one."""
+    rows = await tx.fetch(
+        """
+        SELECT level, min(number) AS number
+          FROM tile
+          JOIN unnest($1::smallint[], $2::bigint[]) AS beyond (level, first) USING (level)
+         WHERE number >= first
+      GROUP BY level
+        """,
+        list(firsts),
+        list(firsts.values()),
+    )
+    return [(row["level"], row["number"]) for row in rows]
+
+
+async def bundles_from(tx: Connection, first: int) -> list[int]:
+    """Return the first number of a bundle from *first* on, if there is one."""
+    rows = await tx.fetch(
+        "SELECT number FROM bundle WHERE number >= $1 ORDER BY number LIMIT 1", first
+    )
+    return [row["number"] for row in rows]
+
+
+async def strays(tx: Connection, size: int) -> list[tuple[int, str]]:
+    """Return index and kind of what belongs to no entry of a log of *size*: content, an event."""
+    rows = await tx.fetch(
+        """
+        SELECT index, 'content' AS kind FROM payload WHERE index >= $1
+         UNION ALL
+        SELECT index, 'content' FROM payload WHERE index < 0
+         UNION ALL
+        SELECT index, 'an event' FROM seen WHERE index >= $1
+         UNION ALL
+        SELECT index, 'an event' FROM seen WHERE index < 0
+         LIMIT 1000
+        """,
+        size,
+    )
+    return [(row["index"], row["kind"]) for row in rows]
 
 
 async def statements_of(tx: Connection, action: str, after: int = -1) -> list[tuple[int, bytes]]:

@@ -36,11 +36,19 @@ class Watch:
         async with transaction(pool) as tx:
             if not await sole(tx, "watch"):
                 return
-            here = f"watch/{position}"
-            summary = f"the log is not intact: {'; '.join(verdict.problems)}"
-            found = Finding(f"{here}/differs", "critical", summary, "log-not-intact")
-            await self.alerts.stand(tx, here, [found] if verdict.problems else [])
+            here = [p for p in verdict.problems if p not in verdict.general]
+            for family, problems in (
+                ("watch/log", verdict.general),  # told once, wherever the round has come
+                (f"watch/{position}", here),
+            ):
+                await self.alerts.stand(tx, family, _findings(family, problems))
             at_end = verdict.end >= verdict.size
             await store.set_watch(
                 tx, 0 if at_end else verdict.end, self.clock.now() if at_end else None
             )
+
+
+def _findings(family: str, problems: Sequence[str]) -> list[Finding]:
+    summary = f"the log is not intact: {'; '.join(problems)}"
+    found = Finding(f"{family}/differs", "critical", summary, "log-not-intact")
+    return [found] if problems else []

@@ -28,7 +28,7 @@ CREATE TRIGGER only_grow BEFORE UPDATE ON tile FOR EACH ROW EXECUTE FUNCTION onl
 -- Which events are in the log: kept after their content is purged, so that none comes back.
 -- audit_log.leaf.identity says how source and id make the 16 bytes.
 CREATE TABLE seen (
-    index  bigint  NOT NULL,
+    index  bigint  NOT NULL CHECK (index >= 0),
     event  bytea   NOT NULL
 );
 INSERT INTO seen
@@ -40,6 +40,7 @@ SELECT index,
   FROM payload,
        sha256(convert_to(source, 'UTF8') || '\x00' || convert_to(event_id, 'UTF8')) AS hash;
 CREATE UNIQUE INDEX seen_event ON seen (event);
+ALTER TABLE seen ADD PRIMARY KEY (index);
 
 -- The content of entries.  A part is a salt of 16 bytes and then its value, in one column: a salt
 -- cannot outlive its value.  Of a part that was purged alone its digest is kept, so that the rest
@@ -47,7 +48,7 @@ CREATE UNIQUE INDEX seen_event ON seen (event);
 ALTER TABLE payload RENAME TO payload_before;
 DROP INDEX payload_bucket, payload_event, payload_customer;
 CREATE TABLE payload (
-    index           bigint       NOT NULL,
+    index           bigint       NOT NULL CHECK (index >= 0),
     at              timestamptz  NOT NULL,
     bucket          bigint,                          -- NULL: not personal, never purged
     customer_id     text         COLLATE "C",        -- '': personal, and no customer's
@@ -118,14 +119,25 @@ SELECT open_month(month::date)
 INSERT INTO payload
             (index, at, bucket, customer_id, actor, action, target, outcome, channel, who, what)
 SELECT index, at, bucket, customer_id,
-       convert_from(who, 'UTF8')::json #>> '{actor,id}',
-       coalesce(content #>> '{data,action}', type),
-       content #>> '{data,target,id}',
-       content #>> '{data,outcome}',
+       coalesce(person #>> '{actor,id}', person ->> 'by'),
+       coalesce(CASE type WHEN 'platform.action.performed.v1' THEN content #>> '{data,action}' END,
+                type),
+       CASE type
+            WHEN 'platform.action.performed.v1' THEN content #>> '{data,target,id}'
+            WHEN 'notifier.delivery.changed.v1' THEN content #>> '{data,message_id}'
+            WHEN 'retention.hold.placed.v1' THEN content #>> '{data,hold_id}'
+            WHEN 'retention.hold.released.v1' THEN content #>> '{data,hold_id}'
+       END,
+       CASE type
+            WHEN 'platform.action.performed.v1' THEN content #>> '{data,outcome}'
+            WHEN 'notifier.delivery.changed.v1' THEN content #>> '{data,state}'
+       END,
        content #>> '{data,origin,channel}',
        who_salt || who,
        what_salt || what
-  FROM payload_before, CAST(convert_from(what, 'UTF8') AS json) AS content;
+  FROM payload_before,
+       CAST(convert_from(who, 'UTF8') AS json) AS person,
+       CAST(convert_from(what, 'UTF8') AS json) AS content;
 DROP TABLE payload_before, entry;
 
 -- A bucket goes with its content: that a customer did something on a day is personal as well.

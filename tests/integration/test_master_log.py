@@ -474,7 +474,7 @@ DELIVERY = DeliveryChanged(
     message_id="m-1",
     message_type="news",
     customer_id="c-1",
-    recipient_token="r-1",
+    recipient_token="r-1",  # noqa: S106 - no password
     state="queued",
     at=NOW,
 )

@@ -322,6 +322,8 @@ async def test_quarantine_hides_and_cancel_shows(log: Log) -> None:
     await log.purge(PurgePrepare)
     async with log.pool.acquire() as tx:
         assert await store.payload(tx, 0) is None
+    await log.sign()
+    assert (await log.verdict()).problems == []
     await log.purge(PurgeCancel)
     async with log.pool.acquire() as tx:
         assert await store.payload(tx, 0) is not None
@@ -417,6 +419,12 @@ async def test_what_is_not_signed_yet_is_counted(log: Log) -> None:
     await log.take(action(2), action(3))
     verdict = await log.verdict()
     assert (verdict.size, verdict.unsigned, verdict.problems) == (1, 2, [])
+
+
+async def test_a_delivery_to_nobodys_customer_is_in_no_bucket_and_intact(log: Log) -> None:
+    await log.take(DELIVERY.model_copy(update={"customer_id": None}))
+    await log.sign()
+    assert (await log.verdict()).problems == []
 
 
 async def test_the_watch_goes_on_where_the_tree_has_a_hole(log: Log, audit_db: Database) -> None:

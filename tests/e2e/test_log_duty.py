@@ -1,6 +1,7 @@
 """What the running log does of itself: exchanges its key, and notices when it was changed."""
 
 import asyncio
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,10 @@ def restarted(log: Live, *seeds: str) -> None:
 
 def test_the_key_is_exchanged_in_the_open(log: Live, tmp_path: Path) -> None:
     old, fresh = log.vkey, new_seed()
-    kept = tmp_path / "kept"
+    kept, mine = tmp_path / "kept", tmp_path / "c-1.json"
+    log.gallra("tenant-key", "c-1", "--out", str(mine))
+    mirror = f"file://{tmp_path}/mirror"
+    log.gallra("mirror", mirror)
     kept.write_text(log.service.get("/log/checkpoint").text)
 
     restarted(log, fresh, log.seed)
@@ -70,6 +74,14 @@ def test_the_key_is_exchanged_in_the_open(log: Live, tmp_path: Path) -> None:
         open_checkpoint(note, Verifier.parse(old))
     said = log.gallra("verify")  # what the old key signed is vouched for by the entry
     assert said.startswith("intact")
+    assert log.gallra("verify", "--since", str(kept)).startswith("intact")
+    log.gallra("mirror", mirror)
+    # A customer's file names the key of then, and from public files alone nothing leads on.
+    said = log.gallra("my-entries", "--key", str(mine), code=1)
+    assert "ask for its present key" in said
+    assert "--vkey" in said
+    found = log.gallra("my-entries", "--key", str(mine), "--vkey", present, "--json")
+    assert json.loads(found)["complete"]
 
 
 def test_a_change_behind_its_back_reaches_on_call(log: Live, audit_db: Database) -> None:

@@ -14,8 +14,9 @@ import asyncpg
 import httpx
 import pytest
 from tests.conftest import Database, copy_of, new_prefix
-from tests.live import Live, action, eventually, live
+from tests.live import ORIGIN, Live, action, eventually, live
 
+from audit_log.checkpoint import Signer
 from gallra.stack.infrastructure import Infrastructure
 
 COUNT = 450
@@ -247,6 +248,23 @@ def test_the_whole_a_part_and_the_rest_are_verified_from_the_command_line(
                  ["--state", str(tmp_path / "state")]):  # fmt: skip
         assert json.loads(log.gallra("verify", *more, "--json"))["intact"], more
     assert not (tmp_path / "state").exists(), "nothing is left to resume"
+
+
+def test_a_part_is_verified_as_asked_whether_or_not_it_can_be_resumed(
+    shown: Live, tmp_path: Path
+) -> None:
+    size = shown.service.size()
+    forged = tmp_path / "forged"
+    forged.write_text(Signer(ORIGIN, shown.seed).sign(COUNT - 1, bytes(32)))
+    for resumable in ([], ["--state", str(tmp_path / "state")]):
+        part = ["--from", "256", "--to", "400", "--json", *resumable]
+        assert json.loads(shown.gallra("verify", *part))["with content"] == 400 - 256
+        said = shown.gallra("verify", "--since", str(forged), *resumable, code=1)
+        assert f"does not extend the checkpoint of {COUNT - 1} entries" in said
+        said = shown.gallra("verify", "--from", str(size + 1), *resumable, code=2)
+        assert f"only {size} entries are signed" in said
+        shown.gallra("verify", "--from", "300", "--to", "300", *resumable, code=2)
+        assert not (tmp_path / "state").exists()
 
 
 def test_tiles_are_cached_and_asked_for_again(shown: Live) -> None:

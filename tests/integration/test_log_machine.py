@@ -32,7 +32,7 @@ class Machine(RuleBasedStateMachine):
         self.run(self._empty())
         self.pool: Any = self.run(self._open())
         self.log = Log(self.pool)
-        self.run(self.log.sign())  # as a log does when it starts
+        self.run(self.log.sign())  # as a service does before anything is appended
         self.size = 0
         self.checkpoints: list[Checkpoint] = []
         self.proofs: list[tuple[int, tuple[bytes, list[bytes], str]]] = []

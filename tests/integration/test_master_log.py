@@ -346,6 +346,8 @@ async def test_quarantine_hides_and_cancel_shows(log: Log) -> None:
     await log.purge(PurgePrepare)
     async with log.pool.acquire() as tx:
         assert await store.payload(tx, 0) is None
+    await log.sign()
+    assert (await log.verdict()).problems == []
     await log.purge(PurgeCancel)
     async with log.pool.acquire() as tx:
         assert await store.payload(tx, 0) is not None
@@ -443,6 +445,12 @@ async def test_what_is_not_signed_yet_is_counted(log: Log) -> None:
     assert (verdict.size, verdict.unsigned, verdict.problems) == (1, 2, [])
 
 
+async def test_a_delivery_to_nobodys_customer_is_in_no_bucket_and_intact(log: Log) -> None:
+    await log.take(DELIVERY.model_copy(update={"customer_id": None}))
+    await log.sign()
+    assert (await log.verdict()).problems == []
+
+
 async def test_the_watch_goes_on_where_the_tree_has_a_hole(log: Log, audit_db: Database) -> None:
     await log.take(*(action(n) for n in range(3000)))
     await log.sign()
@@ -498,7 +506,7 @@ DELIVERY = DeliveryChanged(
     message_id="m-1",
     message_type="news",
     customer_id="c-1",
-    recipient_token="r-1",  # noqa: S106 - of a person, not of a service
+    recipient_token="r-1",  # noqa: S106 - no password
     state="queued",
     at=NOW,
 )

@@ -46,7 +46,9 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
     try:
         return asyncio.run(work)
-    except (NoStackError, Rejected, OSError, httpx.HTTPError) as error:
+    except Rejected as error:
+        _fail(error, 2 if error.code == "beyond-the-log" else 1)
+    except (NoStackError, OSError, httpx.HTTPError) as error:
         _fail(error)
 
 
@@ -93,6 +95,8 @@ def verify(  # noqa: PLR0913, PLR0917 - options are named by who calls
             _fail("--offline needs --vkey, a key of the log that you have from elsewhere", 2)
         _tell(verification.offline(offline, key), as_json)
         return
+    if end is not None and end <= first:
+        _fail("--to must lie behind --from", 2)
     with _progress() as progress:
         if url is not None:
             verdict = _run(verification.public(url, key, progress))
@@ -143,6 +147,7 @@ def tenant_key(
 def my_entries(
     key: Annotated[Path, typer.Option(help="The file that `gallra log tenant-key` wrote.")],
     url: Url = None,
+    vkey: Vkey = None,
     as_json: AsJson = False,
 ) -> None:
     """List the entries of one customer in the public log, and name any that is missing."""
@@ -150,7 +155,7 @@ def my_entries(
 
     held = json.loads(key.read_text(encoding="utf-8"))
     with _progress() as progress:
-        found = _run(verification.my_entries(held, url, progress))
+        found = _run(verification.my_entries(held, url, _key(vkey), progress))
     if as_json:
         print(json.dumps({**asdict(found), "complete": not found.missing}, indent=2))
     else:

@@ -1,5 +1,6 @@
 """Verifying and reading the master log: of a running stack, in public, or from a package."""
 
+import gc
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -13,8 +14,9 @@ import httpx
 from audit_log import evidence, tenant
 from audit_log import mirror as mirroring
 from audit_log import public as publicly
-from audit_log.checkpoint import Verifier, open_checkpoint
+from audit_log.checkpoint import Verifier
 from audit_log.conformity import judge
+from audit_log.merkle import WIDTH
 from audit_log.producers import lost
 from audit_log.sequence import named
 from audit_log.store import tenant_key as read_tenant_key
@@ -22,10 +24,16 @@ from audit_log.verify import STEP, Purged, Verdict, verify
 from gallra.ask import ask
 from gallra.stackfile import Stack, read
 from shared.errors import Rejected
-from shared.postgres import open_pool
+from shared.postgres import Pool, open_pool
 
 _SEGMENT: Final = 50 * STEP
 """Entries after which a verification that can be resumed notes how far it came."""
+
+_ASK_FOR_KEY: Final = (
+    "If the log has exchanged its key since, ask for its present key, elsewhere than where the log"
+    " is served, and name it with --vkey: what the log itself says of a new key proves nothing"
+    " to who knows only the old one"
+)
 
 Progress = Callable[[int, int], None]
 
@@ -111,29 +119,42 @@ async def database(data: Path, vkey: str | None, span: Span, progress: Progress)
     """Verify the database of the stack at *data*."""
     stack = read(data)
     keys = await _keys(stack, vkey)
-    since = open_checkpoint(span.since, *keys) if span.since else None
+    # The rows of a step are many objects that all go together, and hold no cycles.
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
     async with open_pool(stack.databases["audit_log"], "gallra-verify") as pool:
         if span.state is None:
             verdict = await verify(
-                pool, keys, first=span.first, end=span.end, since=since, progress=progress
+                pool, keys, first=span.first, end=span.end, since=span.since, progress=progress
             )
         else:
-            verdict = await _in_segments(pool, keys, span, progress)
+            verdict = await _in_segments(pool, keys, span, State(span.state), progress)
         async with pool.acquire() as tx:
             missing = await lost(tx)
-        more = {"with content": verdict.present, "purged with a receipt": verdict.purged}
-        return Outcome(verdict.size, verdict.problems, missing, more)
+    if verdict.intact and span.first and span.first >= verdict.size:
+        text = f"--from {span.first}: only {verdict.size} entries are signed"
+        raise Rejected(text, code="beyond-the-log")
+    more = {
+        "with content": verdict.present,
+        "purged with a receipt": verdict.purged,
+        "not signed yet": verdict.unsigned,
+    }
+    return Outcome(verdict.size, verdict.problems, missing, more)
 
 
-async def _in_segments(pool: Any, keys: list[Verifier], span: Span, progress: Progress) -> Verdict:
+async def _in_segments(
+    pool: Pool, keys: list[Verifier], span: Span, state: State, progress: Progress
+) -> Verdict:
     """Verify segment after segment, so that an interruption costs one of them."""
-    state = State(span.state or Path())
     total = state.load() or Verdict(first=span.first, end=span.first)
     purged = Purged()
     while True:
-        end = total.end + _SEGMENT
-        verdict = await verify(pool, keys, first=total.end, end=end, purged=purged)
-        total.size = verdict.size
+        end = total.end // WIDTH * WIDTH + _SEGMENT
+        end = end if span.end is None else min(end, span.end)
+        verdict = await verify(
+            pool, keys, first=total.end, end=end, since=span.since, purged=purged
+        )
+        total.size, total.unsigned = verdict.size, verdict.unsigned
         total.present += verdict.present
         total.purged += verdict.purged
         total.problems += [p for p in verdict.problems if p not in total.problems]
@@ -155,7 +176,8 @@ async def public(url: str, vkey: str | None, progress: Progress) -> Outcome:
             log = await publicly.read(fetch, keys, progress=progress)
             await publicly.check_tiles(fetch, log)
         except Rejected as error:
-            return Outcome(0, [str(error)], says_complete=False)
+            more = [_ASK_FOR_KEY] if error.code == "bad-signature" else []
+            return Outcome(0, [str(error), *more], says_complete=False)
         return Outcome(log.checkpoint.size, [], says_complete=False)
 
 
@@ -181,11 +203,28 @@ async def tenant_key(data: Path, customer: str) -> dict[str, str]:
     return {"customer": customer, "key": key.hex(), "url": url, "vkey": vkeys}
 
 
-async def my_entries(held: dict[str, str], url: str | None, progress: Progress) -> tenant.Entries:
-    """Return what a tenant's key finds in the public log."""
+async def my_entries(
+    held: dict[str, str], url: str | None, vkey: str | None, progress: Progress
+) -> tenant.Entries:
+    """Return what a tenant's key finds in the public log.
+
+    Args:
+        held: What the tenant was given, with the log's keys of then.
+        url: Of the public log, if it is not where it was then.
+        vkey: Of the log, if it signs with another key than then.
+        progress: Told how far it came.
+
+    Raises:
+        Rejected: the log is not intact, or signs with a key that is not known.
+    """
+    keys = [Verifier.parse(line) for line in (vkey or held["vkey"]).splitlines()]
     async with _reader(url or held["url"]) as fetch:
-        keys = [Verifier.parse(line) for line in held["vkey"].splitlines()]
-        log = await publicly.read(fetch, keys, statements=False, progress=progress)
+        try:
+            log = await publicly.read(fetch, keys, statements=False, progress=progress)
+        except Rejected as error:
+            if error.code != "bad-signature":
+                raise
+            raise Rejected(f"{error}. {_ASK_FOR_KEY}", code=error.code) from None
     return tenant.find(bytes.fromhex(held["key"]), log.leaves)
 
 

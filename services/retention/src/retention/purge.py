@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from retention import certificate
+from retention import certificate, second_engine
 from retention import purge_store as store
 from retention.calendar import civil_day
 from retention.purge_store import Chunk, Due
@@ -81,7 +81,9 @@ class PurgeLoop:
             if not await sole(tx, "purge"):
                 return 0
             epoch = await hold_epoch(tx)
-            items = await store.due(tx, now, self.actions, self.limit)
+            frozen = await second_engine.frozen(tx, self.rules)
+            items = await store.due(tx, now, self.actions.keys() - frozen, self.limit)
+            items = await second_engine.agreed(tx, self.rules, items, now)
             by_category = sorted(items, key=lambda d: (d.category, d.policy_version))
             for _, group in groupby(by_category, key=lambda d: (d.category, d.policy_version)):
                 await self._open(tx, list(group), epoch, now)
@@ -225,6 +227,8 @@ class PurgeLoop:
         """Return True if nothing has happened that a chunk should not be erased for."""
         if await hold_epoch(tx) != _command(chunk).hold_epoch:
             return False
+        if not await second_engine.agrees_on(tx, self.rules, chunk.id):
+            return False
         return await store.still_due(tx, chunk.id, now)
 
     async def _committed(self, tx: Connection, chunk: Chunk, result: PurgeResult) -> None:
@@ -279,6 +283,7 @@ class PurgeLoop:
             )
             for hold in await store.holds_to_review(tx, civil_day(now))
         ]
+        alerts += await second_engine.alerts(tx)
         known = await store.open_alerts(tx)
         standing = {alert.fingerprint for alert in alerts}
         for alert in alerts:

@@ -32,6 +32,7 @@ class Due:
     """A record whose time is up."""
 
     id: int
+    key: int
     holder: str
     category: str
     record_id: str
@@ -65,8 +66,8 @@ async def due(tx: Connection, now: datetime, categories: Collection[str], limit:
     """
     rows = await tx.fetch(
         f"""
-        SELECT record.id, holder, record.category, record_id, policy_version, purge_from,
-               must_purge_by
+        SELECT record.id, record.key, holder, record.category, record_id, policy_version,
+               purge_from, must_purge_by
           FROM deadline_key
           JOIN record ON record.key = deadline_key.id
          WHERE status = 'scheduled'

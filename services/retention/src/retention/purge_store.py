@@ -26,6 +26,15 @@ HELD = """
                AND (last_day IS NULL OR coalesce(anchor_day <= last_day, true)))
 """
 
+# That a purge may be ordered at the instant $1.
+DUE = f"""
+    (status = 'scheduled'
+     AND purge_from <= $1
+     AND chunk IS NULL
+     AND (not_before IS NULL OR not_before <= $1)
+     AND NOT {HELD})
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -70,12 +79,7 @@ async def due(tx: Connection, now: datetime, categories: Collection[str], limit:
                purge_from, must_purge_by
           FROM deadline_key
           JOIN record ON record.key = deadline_key.id
-         WHERE status = 'scheduled'
-           AND purge_from <= $1
-           AND chunk IS NULL
-           AND (not_before IS NULL OR not_before <= $1)
-           AND record.category = ANY($2)
-           AND NOT {HELD}
+         WHERE record.category = ANY($2) AND {DUE}
       ORDER BY purge_from, record.id
          LIMIT $3
         """,  # noqa: S608 - a constant condition

@@ -1,13 +1,19 @@
 """The mass-purge guard in the loop: what is unusual in size waits for two people."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 from tests.conftest import Database
 from tests.integration.test_closed_loop import MIDNIGHT, Retention, answer, invoice, named
+from typer.testing import CliRunner
 
+from gallra.main import app
 from retention import guard_store
 from retention.calendar import start_of
 from retention.guard import Guard
@@ -181,6 +187,27 @@ async def test_a_hold_whose_grace_ends_is_forecast(retention: Retention) -> None
     assert await ordered(retention) == 0
     await to(retention, until)
     assert await ordered(retention) == 10
+
+
+async def test_from_the_command_line(
+    retention: Retention, retention_db: Database, tmp_path: Path
+) -> None:
+    await filled(retention, due=30, others=10)
+    await to(retention, MIDNIGHT)
+    await retention.sweep()
+    stack: dict[str, Any] = {"databases": {"retention": retention_db.owner}}
+    stack |= dict.fromkeys(("kafka", "smtp", "mail_api", "urls", "pids"))
+    (tmp_path / "stack.json").write_text(json.dumps(stack))
+    told: list[tuple[int, str]] = []
+    for person in ("u-1", "u-1", "u-2", "u-3"):
+        command = ["purge", "approve", CATEGORY, "--by", person, "--data", str(tmp_path)]
+        run = await asyncio.to_thread(CliRunner().invoke, app, command)
+        told.append((run.exit_code, run.output))
+    assert [code for code, _ in told] == [0, 1, 0, 1]
+    assert "when another person says the same" in told[0][1]
+    assert "another person must agree" in told[1][1]
+    assert "it goes on" in told[2][1]
+    assert "no purge of that category is frozen" in told[3][1]
 
 
 async def test_the_database_itself_forbids_one_person_to_approve(retention: Retention) -> None:

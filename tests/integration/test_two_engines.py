@@ -243,6 +243,17 @@ async def test_a_date_written_by_hand_orders_nothing_and_is_told(
     assert await retention.sweep() == []
 
 
+async def test_a_date_that_is_too_late_is_found_within_a_day(retention: Retention) -> None:
+    await retention.invoices("i-1")
+    await retention.sweep()
+    later = "'2041-12-31', purge_from = '2041-12-31 23:00Z', must_purge_by = '2042-01-07 23:00Z'"
+    await spoil(retention, f"keep_through = {later}")
+    assert named(await retention.sweep(), "AlertRaised") == []
+    retention.clock.advance(timedelta(days=1))
+    [alert] = named(await retention.sweep(), "AlertRaised")
+    assert alert.fingerprint == "engines-disagree/billing.invoice"
+
+
 async def test_the_whole_category_is_frozen_and_no_other(retention: Retention) -> None:
     await retention.invoices("i-1")
     await spoil(retention, WRONG[0])

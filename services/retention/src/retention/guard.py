@@ -31,17 +31,18 @@ class Guard:
     clock: Clock
     limits: Limits = field(default_factory=Limits)
 
-    async def foresee(self, tx: Connection, categories: Collection[str], now: datetime) -> None:
-        """Keep tomorrow's forecast, if today's first sweep is this one."""
+    async def foresee(self, tx: Connection, categories: Collection[str], now: datetime) -> bool:
+        """Keep tomorrow's forecast; return False if an earlier sweep of today has."""
         tomorrow = day_after(civil_day(now))
         if await store.is_foreseen(tx, tomorrow):
-            return
+            return False
         # What is due at midnight belongs to the day that begins then.
         before = await store.waiting(tx, start_of(tomorrow) - _MOMENT, categories)
         after = await store.waiting(tx, start_of(day_after(tomorrow)) - _MOMENT, categories)
         for category in categories:
             records = after.get(category, 0) - before.get(category, 0)
             await store.foresee(tx, tomorrow, category, records)
+        return True
 
     async def passing(self, tx: Connection, categories: Collection[str], now: datetime) -> set[str]:
         """Return those of *categories* that may be ordered now; freeze the others."""

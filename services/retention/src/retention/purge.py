@@ -86,7 +86,8 @@ class PurgeLoop:
                 return 0
             epoch = await hold_epoch(tx)
             guarding = Guard(self.outbox, self.clock, self.limits)
-            await guarding.foresee(tx, self.actions, now)
+            if await guarding.foresee(tx, self.actions, now):
+                await second_engine.inspect(tx, self.rules, now)
             frozen = await second_engine.frozen(tx, self.rules)
             categories = await guarding.passing(tx, self.actions.keys() - frozen, now)
             items = await store.due(tx, now, categories, self.limit)

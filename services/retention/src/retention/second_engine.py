@@ -31,11 +31,14 @@ async def frozen(tx: Connection, rules: Rules) -> set[str]:
 
 async def agreed(tx: Connection, rules: Rules, items: Sequence[Due], now: datetime) -> list[Due]:
     """Return those of *items* that may be ordered; freeze the categories of all others."""
-    differing = await store.differing(tx, rules, {item.key for item in items})
-    first = {difference.category: difference for difference in reversed(differing)}
-    for category, difference in first.items():
-        await store.freeze(tx, category, _why(difference), now)
-    return [item for item in items if item.category not in first]
+    stopped = await _freeze(tx, await store.differing(tx, rules, {i.key for i in items}), now)
+    return [item for item in items if item.category not in stopped]
+
+
+async def inspect(tx: Connection, rules: Rules, now: datetime) -> None:
+    """Freeze every category with a wrong date that records wait on, too late ones among them."""
+    keys = await store.keys_in_use(tx, rules)
+    await _freeze(tx, await store.differing(tx, rules, keys), now)
 
 
 async def agrees_on(tx: Connection, rules: Rules, chunk: UUID) -> bool:
@@ -55,6 +58,13 @@ async def alerts(tx: Connection) -> list[AlertRaised]:
         )
         for category, why in (await store.frozen(tx)).items()
     ]
+
+
+async def _freeze(tx: Connection, differing: Sequence[Difference], now: datetime) -> set[str]:
+    first = {difference.category: difference for difference in reversed(differing)}
+    for category, difference in first.items():
+        await store.freeze(tx, category, _why(difference), now)
+    return set(first)
 
 
 def _why(difference: Difference) -> str:

@@ -128,6 +128,26 @@ def test_the_report_says_the_same(stack: Stack, stack_folder: Path) -> None:
     assert "Retention report" in page.text
 
 
+def test_what_nobody_forecast_goes_when_two_people_approve(
+    stack: Stack, stack_folder: Path
+) -> None:
+    retention = stack.databases["retention"]
+    forecast = """INSERT INTO forecast
+                  SELECT (now() AT TIME ZONE 'Europe/Stockholm')::date, category, 0 FROM policy
+                  ON CONFLICT DO NOTHING RETURNING 1"""
+    asyncio.run(count(retention, forecast))
+    finish(start(stack_folder, "unforeseen"))
+    approved = "SELECT count(*) FROM purge_guard WHERE (first_by, second_by) = ('demo-1', 'demo-2')"
+    assert asyncio.run(count(retention, approved)) >= 1
+    log = f"{stack.urls['audit_log']}/api/v1/entries"
+    [found, *_] = httpx.get(log, params={"actor": "demo-2"}, timeout=60).json()["entries"]
+    assert found["type"] == "retention.purge-job.approved.v1"
+    parts = httpx.get(f"{log}/{found['index']}", timeout=60).json()["content"]["parts"]
+    assert "demo-2" in str(parts["who"])
+    assert "demo-2" not in str(parts["what"])
+    asyncio.run(count(retention, "WITH gone AS (DELETE FROM forecast RETURNING 1) SELECT 1"))
+
+
 @pytest.mark.parametrize("victim", ["audit_log", "retention", "notifier"])
 def test_kill_9_in_the_middle_changes_nothing(
     stack: Stack, stack_folder: Path, victim: str

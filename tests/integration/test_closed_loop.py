@@ -16,6 +16,7 @@ from retention import policy, store
 from retention.calendar import civil_day, day_after, start_of
 from retention.handlers import Handlers
 from retention.holds import Holds
+from retention.limits import Limits
 from retention.override import Scope
 from retention.purge import PurgeLoop
 from retention.registry import Registry
@@ -39,12 +40,13 @@ POLICIES = Path(__file__).parents[2] / "policies"
 MIDNIGHT = datetime(2031, 12, 31, 23, tzinfo=UTC)  # 2032-01-01 00:00 in Stockholm
 ANSWER_WITHIN = timedelta(minutes=2)
 ALERT_AFTER = timedelta(minutes=15)
+NO_LIMITS = Limits(floor=10**9)
 
 
 class Retention:
     """The service's parts on a virtual clock, and what they announced."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, limits: Limits = NO_LIMITS) -> None:
         self.pool = pool
         self.clock = VirtualClock(MIDNIGHT - timedelta(seconds=1))
         outbox = Outbox("//test/retention")
@@ -52,7 +54,7 @@ class Retention:
         actions = {p.category: p.action for p in policies.by_category.values() if p.stored}
         rules = {p.category: p.rule.model_dump(mode="json") for p in policies.by_category.values()}
         self.loop = PurgeLoop(
-            outbox, self.clock, actions, rules, ANSWER_WITHIN, ALERT_AFTER, 10_000
+            outbox, self.clock, actions, rules, ANSWER_WITHIN, ALERT_AFTER, 10_000, limits
         )
         self.handlers = Handlers(Registry(policies), self.loop)
         self.holds = Holds(outbox, self.clock)

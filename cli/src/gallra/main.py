@@ -380,6 +380,21 @@ _OF_A_JOB = (
 )  # fmt: skip
 
 
+@purge_app.command("approve")
+def purge_approve(
+    category: Annotated[str, typer.Argument(help="Whose purge is frozen.")],
+    by: Annotated[str, typer.Option(help="Account of the person who says so.")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Approve a frozen purge; when another person does too, it goes on."""
+    from gallra import approvals  # noqa: PLC0415
+
+    if _held(lambda: approvals.approve(data, category, by=by)):
+        print("approved; it goes on with the next search for what is due")
+    else:
+        print("noted; it goes on when another person says the same")
+
+
 @purge_app.command("certificate")
 def purge_certificate(
     job: str,

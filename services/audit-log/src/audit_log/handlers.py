@@ -20,6 +20,7 @@ from shared.events.gallra import (
     HoldReleased,
     PolicyActivated,
     PurgeCommand,
+    PurgeJobApproved,
 )
 from shared.events.platform import ActionPerformed
 from shared.holder import PurgeDesk
@@ -137,6 +138,10 @@ def draft(event: Event, *, keep_network: bool = False) -> Draft:
             who = {name: content.pop(name) for name in names if content.get(name) is not None}
             found_by = Search(event.type.name, actor=who["by"], target=event.data.hold_id)
             return _draft(event, Kind.HOLD, {"who": who, "what": content}, found_by)
+        case PurgeJobApproved(by=by, category=category):
+            who = {"by": content.pop("by")}
+            found_by = Search(event.type.name, actor=by, target=category)
+            return _draft(event, Kind.EVENT, {"who": who, "what": content}, found_by)
         case _:
             return _draft(event, Kind.EVENT, {"what": content}, found_by)
 

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
-from retention import store
+from retention import second_engine_store, store
 from retention.policy import Policy
 from retention.registry import Registry
 from retention.rule import Period
@@ -25,6 +25,8 @@ class Activation:
     async def run(self, pool: Pool) -> None:
         """Activate new versions and find the deadlines of the records they cover anew.
 
+        Those of frozen categories too, so that a wrong date is put right by a restart.
+
         Raises:
             SettingsError: a policy was changed without a new version, or is older than what is in
                 force.
@@ -33,6 +35,7 @@ class Activation:
         async with transaction(pool) as tx:
             await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('policies', 0))")
             in_force = await store.policies(tx)
+            changed = set(await second_engine_store.frozen(tx))
             for category, policy in sorted(self.registry.policies.by_category.items()):
                 sha256 = _digest(policy)
                 version, known = in_force.get(category, (0, b""))
@@ -47,8 +50,11 @@ class Activation:
                 activated = _activated(policy, sha256)
                 await self.outbox.announce(tx, now, [activated])
                 if version:
-                    records = await store.records_of(tx, categories=[category])
-                    await self.registry.refresh(tx, records)
+                    changed.add(category)
+            # No more than one category at a time in memory.
+            for category in sorted(changed & self.registry.policies.by_category.keys()):
+                records = await store.records_of(tx, categories=[category])
+                await self.registry.refresh(tx, records)
 
 
 def _activated(policy: Policy, sha256: bytes) -> PolicyActivated:

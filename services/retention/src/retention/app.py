@@ -4,6 +4,7 @@ from retention import policy
 from retention.activation import Activation
 from retention.api import ROUTES, SOURCE
 from retention.handlers import CONSUMES, Handlers
+from retention.limits import Limits
 from retention.purge import PurgeLoop
 from retention.registry import Registry
 from retention.settings import Settings
@@ -32,6 +33,7 @@ def build(settings: Settings) -> Service:
         answer_within=settings.answer_within,
         alert_after=settings.alert_after,
         limit=settings.sweep_limit,
+        limits=Limits(settings.guard_factor, settings.guard_floor, settings.guard_share),
     )
     consumer = Consumer(
         group="retention",

@@ -6,16 +6,18 @@ looked at again; what is no longer due, or came under a hold, is cancelled.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from itertools import groupby
 from typing import Any, Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from retention import certificate
+from retention import certificate, guard, second_engine
 from retention import purge_store as store
 from retention.calendar import civil_day
+from retention.guard import Guard
+from retention.limits import Limits
 from retention.purge_store import Chunk, Due
 from retention.store import hold_epoch
 from shared.canonical import canonical
@@ -61,6 +63,7 @@ class PurgeLoop:
         answer_within: How long a holder may take before it is asked again.
         alert_after: How long a holder may be silent before on-call is told.
         limit: Records ordered per sweep.
+        limits: How much of a category may go in a day before people are asked.
     """
 
     outbox: Outbox
@@ -70,6 +73,7 @@ class PurgeLoop:
     answer_within: timedelta
     alert_after: timedelta
     limit: int
+    limits: Limits = field(default_factory=Limits)
 
     async def sweep(self, pool: Pool) -> int:
         """Do what is to be done now; return how many purges were ordered.
@@ -81,7 +85,13 @@ class PurgeLoop:
             if not await sole(tx, "purge"):
                 return 0
             epoch = await hold_epoch(tx)
-            items = await store.due(tx, now, self.actions, self.limit)
+            guarding = Guard(self.outbox, self.clock, self.limits)
+            if await guarding.foresee(tx, self.actions, now):
+                await second_engine.inspect(tx, self.rules, now)
+            frozen = await second_engine.frozen(tx, self.rules)
+            categories = await guarding.passing(tx, self.actions.keys() - frozen, now)
+            items = await store.due(tx, now, categories, self.limit)
+            items = await second_engine.agreed(tx, self.rules, items, now)
             by_category = sorted(items, key=lambda d: (d.category, d.policy_version))
             for _, group in groupby(by_category, key=lambda d: (d.category, d.policy_version)):
                 await self._open(tx, list(group), epoch, now)
@@ -225,6 +235,8 @@ class PurgeLoop:
         """Return True if nothing has happened that a chunk should not be erased for."""
         if await hold_epoch(tx) != _command(chunk).hold_epoch:
             return False
+        if not await second_engine.agrees_on(tx, self.rules, chunk.id):
+            return False
         return await store.still_due(tx, chunk.id, now)
 
     async def _committed(self, tx: Connection, chunk: Chunk, result: PurgeResult) -> None:
@@ -279,6 +291,8 @@ class PurgeLoop:
             )
             for hold in await store.holds_to_review(tx, civil_day(now))
         ]
+        alerts += await second_engine.alerts(tx)
+        alerts += await guard.alerts(tx)
         known = await store.open_alerts(tx)
         standing = {alert.fingerprint for alert in alerts}
         for alert in alerts:

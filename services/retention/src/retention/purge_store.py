@@ -26,12 +26,22 @@ HELD = """
                AND (last_day IS NULL OR coalesce(anchor_day <= last_day, true)))
 """
 
+# That a purge may be ordered at the instant $1.
+DUE = f"""
+    (status = 'scheduled'
+     AND purge_from <= $1
+     AND chunk IS NULL
+     AND (not_before IS NULL OR not_before <= $1)
+     AND NOT {HELD})
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
     """A record whose time is up."""
 
     id: int
+    key: int
     holder: str
     category: str
     record_id: str
@@ -65,16 +75,11 @@ async def due(tx: Connection, now: datetime, categories: Collection[str], limit:
     """
     rows = await tx.fetch(
         f"""
-        SELECT record.id, holder, record.category, record_id, policy_version, purge_from,
-               must_purge_by
+        SELECT record.id, record.key, holder, record.category, record_id, policy_version,
+               purge_from, must_purge_by
           FROM deadline_key
           JOIN record ON record.key = deadline_key.id
-         WHERE status = 'scheduled'
-           AND purge_from <= $1
-           AND chunk IS NULL
-           AND (not_before IS NULL OR not_before <= $1)
-           AND record.category = ANY($2)
-           AND NOT {HELD}
+         WHERE record.category = ANY($2) AND {DUE}
       ORDER BY purge_from, record.id
          LIMIT $3
         """,  # noqa: S608 - a constant condition

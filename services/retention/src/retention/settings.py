@@ -25,3 +25,12 @@ class Settings(ServiceSettings):
     alert_after: Seconds = Field(
         default=timedelta(minutes=15), description="A holder silent for longer is on-call's."
     )
+    guard_factor: float = Field(
+        default=1.5, ge=1, description="A day's purges may be so many times their forecast."
+    )
+    guard_floor: int = Field(
+        default=100, ge=0, description="So few purges of a category in a day are never frozen."
+    )
+    guard_share: float = Field(
+        default=0.25, gt=0, le=1, description="A day's purges may be so much of a category."
+    )

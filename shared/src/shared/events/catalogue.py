@@ -129,6 +129,12 @@ EVENT_TYPES: Final = (
     EventType(
         "retention.purge-job.closed.v1", DECISIONS, gallra.PurgeJobClosed, lambda d: d.job_id
     ),
+    EventType(
+        "retention.purge-job.frozen.v1", DECISIONS, gallra.PurgeJobFrozen, lambda d: d.category
+    ),
+    EventType(
+        "retention.purge-job.approved.v1", DECISIONS, gallra.PurgeJobApproved, lambda d: d.category
+    ),
     EventType("retention.report.issued.v1", DECISIONS, gallra.ReportIssued, lambda d: d.report_id),
     EventType("retention.purge.prepare.v1", COMMANDS, gallra.PurgePrepare, _holder),
     EventType("retention.purge.commit.v1", COMMANDS, gallra.PurgeCommit, _holder),

@@ -103,6 +103,25 @@ class PurgeJobClosed(Data):
     statement: Sha256 | None = None
 
 
+class PurgeJobFrozen(Data):
+    """More of a category is due than is usual for a day; nothing of it goes until two approve."""
+
+    category: Name
+    day: Day
+    records: int
+    why: Text
+
+
+class PurgeJobApproved(Data):
+    """Somebody approved a frozen purge of that many records; *complete* if two people have now."""
+
+    category: Name
+    day: Day
+    records: int
+    by: Name
+    complete: bool
+
+
 class ReportIssued(Data):
     """A retention report was made."""
 

@@ -8,3 +8,6 @@ GRANT SELECT, UPDATE ON hold_epoch TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE ON purge_job, purge_chunk TO gallra_retention;
 GRANT SELECT, INSERT, DELETE ON alert_open TO gallra_retention;
 GRANT SELECT, INSERT ON record_subject TO gallra_retention;
+GRANT SELECT, INSERT, DELETE ON category_frozen TO gallra_retention;
+GRANT SELECT, INSERT ON forecast TO gallra_retention;
+GRANT SELECT, INSERT, UPDATE ON purge_guard TO gallra_retention;

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from retention import certificate
+from retention import certificate, replay_store
 from retention import purge_store as store
 from retention.calendar import civil_day
 from retention.purge_store import Chunk, Due
@@ -121,7 +121,7 @@ class PurgeLoop:
     ) -> None:
         chunk = new_id()
         first = items[0]
-        command = _hashed(
+        command = hashed(
             {
                 "job_id": str(job),
                 "chunk_id": str(chunk),
@@ -161,7 +161,7 @@ class PurgeLoop:
             certificate.statement(
                 {"job_id": str(job["id"]), **{name: job[name] for name in names}},
                 await store.attested(tx, job["id"]),
-                self.rules[job["category"]],
+                self.rules.get(job["category"], {}),  # a replay may outlive its policy
             )
         )
         closed = PurgeJobClosed(
@@ -232,6 +232,7 @@ class PurgeLoop:
         await store.forget_purged(tx, chunk.id)
         asked = len(_command(chunk).refs) - len(chunk.refs)
         await store.finish(tx, chunk.id, result, asked + len(refused & set(chunk.refs)))
+        await replay_store.replay_undone(tx, chunk.id, self.clock.now())
 
     async def _release_refused(
         self, tx: Connection, chunk: Chunk, result: PurgeResult, now: datetime
@@ -292,7 +293,7 @@ class PurgeLoop:
             await self.outbox.announce(tx, now, [over])
 
 
-def _hashed(fields: Mapping[str, Any]) -> PurgePrepare:
+def hashed(fields: Mapping[str, Any]) -> PurgePrepare:
     """Return the command with its hash, which covers all the rest."""
     blank = PurgePrepare(**fields, command_hash="0" * 64)
     return PurgePrepare(**fields, command_hash=command_hash(blank))

@@ -58,6 +58,7 @@ class Purge:
     """
 
     job_id: str
+    reason: str
     holder: str
     policy_version: int
     closed_at: datetime | None
@@ -89,8 +90,9 @@ class Line:
 
     @property
     def purged(self) -> Mapping[str, int]:
-        """The sums over all purges."""
-        return {name: sum(p.counts[name] for p in self.purges) for name in _PURGED}
+        """The sums over all purges; a replay is of what was counted before."""
+        first = [p for p in self.purges if p.reason != "restore-replay"]
+        return {name: sum(p.counts[name] for p in first) for name in _PURGED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ def _next(keep_through: date | None) -> date | None:
 def _purge(row: Mapping[str, Any], entries: Mapping[str, int]) -> Purge:
     return Purge(
         job_id=str(row["job_id"]),
+        reason=row["reason"],
         holder=row["holder"],
         policy_version=row["policy_version"],
         closed_at=row["closed_at"],
@@ -211,6 +214,7 @@ def _plain(line: Line) -> dict[str, Any]:
         "purges": [
             {
                 "job_id": p.job_id,
+                "reason": p.reason,
                 "holder": p.holder,
                 "policy_version": p.policy_version,
                 "closed_at": p.closed_at and p.closed_at.isoformat(),
@@ -228,7 +232,7 @@ def as_csv(report: Report) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     header = ["category", "title", "why", "period_source", "legal_basis", *_COUNTS, "next_purge_on"]
-    purge = ["awaiting", "job_id", "holder", *_PURGED, "master_log_entry"]
+    purge = ["awaiting", "job_id", "holder", *_PURGED, "master_log_entry", "reason"]
     writer.writerow([*header, *purge])
     for line in report.lines:
         policy = line.policy
@@ -243,7 +247,7 @@ def as_csv(report: Report) -> str:
             "; ".join(f"{holder}: {n}" for holder, n in line.awaiting.items()),
         ]
         for p in line.purges or [None]:
-            done = [p.job_id, p.holder, *p.counts.values(), p.entry] if p else [""] * 7
+            done = [p.job_id, p.holder, *p.counts.values(), p.entry, p.reason] if p else [""] * 8
             writer.writerow([_inert(cell) for cell in (*shared, *done)])
     return out.getvalue()
 

@@ -169,6 +169,17 @@ class PurgeResult(Data):
     residual_until: Instant | None = None
 
 
+class HolderRestored(Data):
+    """A holder was restored from a backup: what it purged since then may be there again.
+
+    *from_backup_at* is when the backup was begun, by the clock that stamps the holder's answers:
+    what was committed later is not in it.  Earlier is safe, later is not.
+    """
+
+    holder: Name
+    from_backup_at: Instant
+
+
 DeliveryState = Literal[
     "queued", "sending", "accepted", "deferred", "bounced", "suppressed", "expired", "unknown"
 ]

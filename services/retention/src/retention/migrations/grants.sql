@@ -8,3 +8,5 @@ GRANT SELECT, UPDATE ON hold_epoch TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE ON purge_job, purge_chunk TO gallra_retention;
 GRANT SELECT, INSERT, DELETE ON alert_open TO gallra_retention;
 GRANT SELECT, INSERT ON record_subject TO gallra_retention;
+GRANT SELECT, INSERT ON holder_restore TO gallra_retention;
+GRANT SELECT, INSERT, UPDATE, DELETE ON purge_again TO gallra_retention;

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from retention import store
 from retention.calendar import civil_day
+from retention.inventory import on_inventory
 from retention.law import FinancialYear
 from retention.purge import PurgeLoop
 from retention.registry import Registry, overlapping
@@ -16,7 +17,7 @@ from retention.store import Ref
 from shared.cloudevents import Event
 from shared.errors import Rejected
 from shared.events.catalogue import EVENT_TYPES, FISCAL_YEARS, RECORDS, RESULTS, SERVICES, STATUS
-from shared.events.gallra import HolderRestored, PurgeResult
+from shared.events.gallra import HolderInventory, HolderRestored, PurgeResult
 from shared.events.model import OneMoment
 from shared.events.platform import (
     AccountSettled,
@@ -96,6 +97,10 @@ class Handlers:
                 case HolderRestored() as restored:
                     self.registry.check_known(restored.holder)
                     await on_restored(tx, restored, event.time, self.loop.clock.now())
+                case HolderInventory() as told:
+                    for line in told.categories:
+                        self.registry.check_holder(line.category, told.holder)
+                    await on_inventory(tx, told, event.time)
                 case _:
                     raise Rejected(f"{event.type.name} is not for retention", code="unknown-type")
 

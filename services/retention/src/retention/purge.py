@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from retention import certificate, replay_store
+from retention import certificate, inventory_store, replay_store
 from retention import purge_store as store
 from retention.calendar import civil_day
 from retention.purge_store import Chunk, Due
@@ -279,6 +279,17 @@ class PurgeLoop:
                 runbook="hold-review",
             )
             for hold in await store.holds_to_review(tx, civil_day(now))
+        ]
+        alerts += [
+            AlertRaised(
+                fingerprint=f"inventory/{told.holder}/{told.category}",
+                severity="warning",
+                summary=f"{told.holder} has other records of {told.category} than the registry:"
+                f" it counts {told.count}, the registry {told.known}",
+                labels={"holder": told.holder, "category": told.category},
+                runbook="inventory-differs",
+            )
+            for told in await inventory_store.differing(tx)
         ]
         known = await store.open_alerts(tx)
         standing = {alert.fingerprint for alert in alerts}

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, assert_never
 
-from retention import report_store
+from retention import inventory_store, report_store
 from retention.calendar import day_after, start_of
+from retention.inventory_store import Compared
 from retention.policy import Policies, Policy
 from retention.rule import (
     Bfl72,
@@ -77,6 +78,7 @@ class Line:
             overdue is a part of due, and provisional a part of all.
         awaiting: Records that a holder was told to purge and has not confirmed, by holder.
         missing_facts: What is not known, where a deadline is indeterminate.
+        inventories: What holders said last that they have, beside what the registry knew.
     """
 
     policy: Policy
@@ -87,6 +89,7 @@ class Line:
     awaiting: Mapping[str, int]
     missing_facts: Sequence[str]
     purges: Sequence[Purge]
+    inventories: Sequence[Compared]
 
     @property
     def purged(self) -> Mapping[str, int]:
@@ -125,6 +128,7 @@ async def make(
     awaiting = await report_store.awaiting(tx, period.at)
     start, end = start_of(period.start), start_of(day_after(period.end))
     purged = await report_store.purged(tx, start, end)
+    inventories = await inventory_store.compared_by(tx, period.at)
     lines: list[Line] = []
     for category, policy in sorted(policies.by_category.items()):
         found = held.get(category, {})
@@ -138,6 +142,7 @@ async def make(
                 awaiting={r["holder"]: r["records"] for r in awaiting if r["category"] == category},
                 missing_facts=found.get("missing_facts") or [],
                 purges=[_purge(r, entries) for r in purged if r["category"] == category],
+                inventories=[i for i in inventories if i.category == category],
             )
         )
     return Report(period, made_at, lines)
@@ -211,6 +216,16 @@ def _plain(line: Line) -> dict[str, Any]:
         "missing_facts": list(line.missing_facts),
         "awaiting": dict(line.awaiting),
         "purged": dict(line.purged),
+        "inventories": [
+            {
+                "holder": i.holder,
+                "as_of": i.as_of.isoformat(),
+                "count": i.count,
+                "known": i.known,
+                "agrees": i.agrees,
+            }
+            for i in line.inventories
+        ],
         "purges": [
             {
                 "job_id": p.job_id,

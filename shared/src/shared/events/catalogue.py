@@ -136,6 +136,7 @@ EVENT_TYPES: Final = (
     EventType("retention.purge.cancel.v1", COMMANDS, gallra.PurgeCancel, _holder),
     EventType("holders.purge.result.v1", RESULTS, gallra.PurgeResult, lambda d: d.chunk_id),
     EventType("holders.restored.v1", STATUS, gallra.HolderRestored, _holder),
+    EventType("holders.inventory.v1", STATUS, gallra.HolderInventory, _holder),
     EventType(
         "notifier.delivery.changed.v1",
         DELIVERIES,

@@ -10,3 +10,4 @@ GRANT SELECT, INSERT, DELETE ON alert_open TO gallra_retention;
 GRANT SELECT, INSERT ON record_subject TO gallra_retention;
 GRANT SELECT, INSERT ON holder_restore TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE, DELETE ON purge_again TO gallra_retention;
+GRANT SELECT, INSERT, UPDATE ON inventory TO gallra_retention;

@@ -1,5 +1,6 @@
--- Replay after a restore: what a holder purged since its backup is ordered again.
+-- What holders say of themselves: that they were restored, and what they hold.
 
+-- What a holder purged since the backup that it was restored from is ordered again.
 CREATE TABLE holder_restore (
     holder          text         NOT NULL,
     from_backup_at  timestamptz  NOT NULL,
@@ -25,3 +26,14 @@ CREATE TABLE purge_again (
 CREATE INDEX purge_again_chunk ON purge_again (chunk) WHERE chunk IS NOT NULL;
 
 CREATE INDEX purge_chunk_answered ON purge_chunk (holder, answered_at) WHERE state = 'done';
+
+-- The newest inventory of each holder and category, beside what the registry knew.
+CREATE TABLE inventory (
+    holder    text         NOT NULL,
+    category  text         NOT NULL,
+    as_of     timestamptz  NOT NULL,
+    count     bigint       NOT NULL,
+    known     bigint       NOT NULL,
+    agrees    boolean      NOT NULL,
+    PRIMARY KEY (holder, category)
+);

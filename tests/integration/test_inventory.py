@@ -58,6 +58,13 @@ async def test_a_difference_is_told_until_there_is_none(
     assert len(named(await retention.sweep(), "AlertResolved")) == 1
 
 
+async def test_a_count_that_does_not_fit_its_digest_is_a_difference(retention: Retention) -> None:
+    line = Inventory(category="billing.invoice", count=1, digest=inventory_digest([]))
+    now = retention.clock.now()
+    await retention.take(HolderInventory(holder="billing", as_of=now, categories=[line]))
+    assert len(_alerts(await retention.sweep())) == 1
+
+
 async def test_what_is_equal_is_not_told(retention: Retention) -> None:
     assert await compared(retention) == []
     await retention.invoices("i-1", "i-2")

@@ -1,4 +1,4 @@
-"""Holds, purges and crashes in any order: nothing held is purged, nothing due is forgotten.
+"""Holds, purges, crashes and restores in any order: nothing held is purged, nothing due forgotten.
 
 The parts are the real ones on a real database: retention's loop on its side, the holder's desk on
 the other.  Between them messages wait, come twice, and are handled by processes that die before
@@ -20,12 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conftest import Database
 from tests.integration.events import event
-from tests.integration.test_closed_loop import MIDNIGHT, Retention, invoice
+from tests.integration.test_closed_loop import MIDNIGHT, invoice
+from tests.integration.test_replay import Restorable
 
 from retention.calendar import civil_day, day_after, start_of
 from retention.override import Covered, Scope
 from shared.events import Data
-from shared.events.gallra import PurgeCommand, PurgeCommit, PurgeResult
+from shared.events.gallra import HolderRestored, PurgeCommand, PurgeCommit, PurgeResult
 from shared.events.platform import FiscalYearClosed
 from shared.holder import Outcome, PurgeDesk
 from shared.outbox import Outbox
@@ -36,7 +37,18 @@ PEOPLE = ("anna", "bo")
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ("place", "release", "sweep", "sweep", "command", "command", "result", "result", "wait")
+            (
+                "place",
+                "release",
+                "sweep",
+                "sweep",
+                "command",
+                "command",
+                "result",
+                "result",
+                "wait",
+                "restore",
+            )
         ),
         st.integers(0, 7),
         st.sampled_from(("well", "well", "twice", "crash")),
@@ -73,29 +85,35 @@ class Store:
 class World:
     """Both sides, the messages between them, and what the model knows of holds."""
 
-    retention: Retention
+    retention: Restorable
     holder_pool: Any
     desk: PurgeDesk
     store: Store
     records: tuple[str, ...]
+    backup_at: datetime
     commands: deque[Data] = field(default_factory=deque[Data])
     results: deque[Data] = field(default_factory=deque[Data])
     holds: dict[UUID, Scope] = field(default_factory=dict[UUID, Scope])
     graces: list[tuple[Scope, datetime]] = field(default_factory=list[tuple[Scope, datetime]])
     asked: dict[UUID, str] = field(default_factory=dict[UUID, str])
 
-    def held(self, record: str) -> bool:
-        """Return whether a hold or its grace keeps a record now."""
+    def held(self, record: str, *, again: bool = False) -> bool:
+        """Return whether a hold or its grace keeps a record now.
+
+        What a backup brought back is kept by those alone that name it.
+        """
         covered = _covered(record)
         now = self.retention.clock.now()
         scopes = [*self.holds.values(), *(scope for scope, until in self.graces if now < until)]
-        return any(scope.covers(covered) for scope in scopes)
+        return any(scope.covers(covered) for scope in scopes if scope.record_id or not again)
 
     def take_up(self, announced: Sequence[Data]) -> None:
         """Take up what retention announced; nothing that is held is ordered to be erased."""
         for told in announced:
             if isinstance(told, PurgeCommit):
-                assert not [ref for ref in told.refs if self.held(ref)], "held, and to be erased"
+                again = told.reason == "restore-replay"
+                held = [ref for ref in told.refs if self.held(ref, again=again)]
+                assert not held, "held, and to be erased"
             if isinstance(told, PurgeCommand):
                 self.commands.append(told)
 
@@ -147,6 +165,13 @@ class World:
             self.results.popleft()
         self.take_up(await self.retention.announced())
 
+    async def restore(self) -> None:
+        """Bring the holder back to a backup from before all; the news overtakes its answers."""
+        self.store.state = dict.fromkeys(self.records, "there")
+        await self.holder_pool.execute("DELETE FROM purge_chunk_seen")
+        self.results.appendleft(HolderRestored(holder="billing", from_backup_at=self.backup_at))
+        self.retention.clock.advance(timedelta(seconds=1))
+
     async def step(self, what: str, choice: int, how: str) -> None:
         match what:
             case "place":
@@ -159,6 +184,8 @@ class World:
                 await self.command(how)
             case "result":
                 await self.result(how)
+            case "restore":
+                await self.restore()
             case "wait":
                 self.retention.clock.advance(timedelta(hours=(1, 7, 30, 200)[choice % 4]))
             case _:
@@ -209,18 +236,19 @@ def test_nothing_held_is_purged_and_nothing_due_forgotten(
     run: Callable[..., Any] = loop.run_until_complete
     pools = [open_pool(db.owner, "test") for db in (retention_db, platform_db)]
     pool, holder_pool = [run(lent.__aenter__()) for lent in pools]
-    retention = Retention(pool)
+    retention = Restorable(pool)
     numbers = iter(range(10**9))
 
     async def interleave(steps: list[tuple[str, int, str]]) -> None:
         retention.clock.advance(MIDNIGHT - timedelta(minutes=1) - retention.clock.now())
+        await pool.execute("TRUNCATE purge_job, purge_chunk, purge_again, holder_restore")
         await pool.execute("DELETE FROM legal_hold")  # whose grace is in what is the future again
         records = tuple(f"i-{next(numbers)}" for _ in range(3))
         store = Store(dict.fromkeys(records, "there"))
         desk = PurgeDesk("billing", store, Outbox("//billing"), retention.clock)
         year = FiscalYearClosed(entity="ab", start=date(2024, 1, 1), end=date(2024, 12, 31))
         await retention.take(year, *(invoice(record) for record in records))
-        world = World(retention, holder_pool, desk, store, records)
+        world = World(retention, holder_pool, desk, store, records, retention.clock.now())
         for step in steps:
             await world.step(*step)
         await world.settle()

@@ -6,7 +6,7 @@ them out of quarantine.  :class:`PurgeDesk` does the rest: it checks the command
 quarantined under which hash, and answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal, Protocol
@@ -34,6 +34,14 @@ _HASHED: Final = frozenset(PurgeCommand.model_fields) - {"command_hash"}
 def command_hash(command: PurgeCommand) -> str:
     """Return the SHA-256, in hexadecimal, of the canonical JSON of everything else in *command*."""
     return digest(canonical(command.model_dump(mode="json", include=set(_HASHED)))).hex()
+
+
+def inventory_digest(record_ids: Iterable[str]) -> str:
+    """Return the SHA-256, in hexadecimal, of the ids in the order of their code points, one a line.
+
+    A newline stands between two of them; no id contains one.
+    """
+    return digest("\n".join(sorted(record_ids)).encode()).hex()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from retention.handlers import CONSUMES, Handlers
 from retention.limits import Limits
 from retention.purge import PurgeLoop
 from retention.registry import Registry
+from retention.replay import Replay
 from retention.settings import Settings
 from shared.bus import Consumer
 from shared.clock import SystemClock
@@ -49,7 +50,10 @@ def build(settings: Settings) -> Service:
         package="retention",
         settings=settings,
         consumer=consumer,
-        jobs=[Job("sweep", settings.sweep_every, loop.sweep)],
+        jobs=[
+            Job("sweep", settings.sweep_every, loop.sweep),
+            Job("replay", settings.sweep_every, Replay(loop).sweep),
+        ],
         routes=ROUTES,
         on_start=Activation(registry, outbox, clock).run,
         state={

@@ -8,14 +8,16 @@ from typing import Any, Final
 
 from retention import store
 from retention.calendar import civil_day
+from retention.inventory import on_inventory
 from retention.law import FinancialYear
 from retention.purge import PurgeLoop
 from retention.registry import Registry, overlapping
+from retention.replay import on_restored
 from retention.store import Ref
 from shared.cloudevents import Event
 from shared.errors import Rejected
-from shared.events.catalogue import EVENT_TYPES, FISCAL_YEARS, RECORDS, RESULTS, SERVICES
-from shared.events.gallra import PurgeResult
+from shared.events.catalogue import EVENT_TYPES, FISCAL_YEARS, RECORDS, RESULTS, SERVICES, STATUS
+from shared.events.gallra import HolderInventory, HolderRestored, PurgeResult
 from shared.events.model import OneMoment
 from shared.events.platform import (
     AccountSettled,
@@ -36,7 +38,7 @@ from shared.events.platform import (
 )
 from shared.postgres import Connection
 
-_TOPICS: Final = (RECORDS, SERVICES, FISCAL_YEARS, RESULTS)
+_TOPICS: Final = (RECORDS, SERVICES, FISCAL_YEARS, RESULTS, STATUS)
 CONSUMES: Final = [event_type for event_type in EVENT_TYPES if event_type.topic in _TOPICS]
 
 _STEPS: Final[dict[type, str]] = {
@@ -92,6 +94,13 @@ class Handlers:
                     touched.entities.add(year.entity)
                 case PurgeResult():
                     await self.loop.on_result(tx, event)
+                case HolderRestored() as restored:
+                    self.registry.check_known(restored.holder)
+                    await on_restored(tx, restored, event.time, self.loop.clock.now())
+                case HolderInventory() as told:
+                    for line in told.categories:
+                        self.registry.check_holder(line.category, told.holder)
+                    await on_inventory(tx, told, event.time)
                 case _:
                     raise Rejected(f"{event.type.name} is not for retention", code="unknown-type")
 

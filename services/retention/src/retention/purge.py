@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from retention import certificate, guard, second_engine
+from retention import certificate, guard, inventory_store, replay_store, second_engine
 from retention import purge_store as store
 from retention.calendar import civil_day
 from retention.guard import Guard
@@ -131,7 +131,7 @@ class PurgeLoop:
     ) -> None:
         chunk = new_id()
         first = items[0]
-        command = _hashed(
+        command = hashed(
             {
                 "job_id": str(job),
                 "chunk_id": str(chunk),
@@ -171,7 +171,7 @@ class PurgeLoop:
             certificate.statement(
                 {"job_id": str(job["id"]), **{name: job[name] for name in names}},
                 await store.attested(tx, job["id"]),
-                self.rules[job["category"]],
+                self.rules.get(job["category"], {}),  # a replay may outlive its policy
             )
         )
         closed = PurgeJobClosed(
@@ -244,6 +244,7 @@ class PurgeLoop:
         await store.forget_purged(tx, chunk.id)
         asked = len(_command(chunk).refs) - len(chunk.refs)
         await store.finish(tx, chunk.id, result, asked + len(refused & set(chunk.refs)))
+        await replay_store.replay_undone(tx, chunk.id, self.clock.now())
 
     async def _release_refused(
         self, tx: Connection, chunk: Chunk, result: PurgeResult, now: datetime
@@ -293,6 +294,17 @@ class PurgeLoop:
         ]
         alerts += await second_engine.alerts(tx)
         alerts += await guard.alerts(tx)
+        alerts += [
+            AlertRaised(
+                fingerprint=f"inventory/{told.holder}/{told.category}",
+                severity="warning",
+                summary=f"{told.holder} has other records of {told.category} than the registry:"
+                f" it counts {told.count}, the registry {told.known}",
+                labels={"holder": told.holder, "category": told.category},
+                runbook="inventory-differs",
+            )
+            for told in await inventory_store.differing(tx)
+        ]
         known = await store.open_alerts(tx)
         standing = {alert.fingerprint for alert in alerts}
         for alert in alerts:
@@ -306,7 +318,7 @@ class PurgeLoop:
             await self.outbox.announce(tx, now, [over])
 
 
-def _hashed(fields: Mapping[str, Any]) -> PurgePrepare:
+def hashed(fields: Mapping[str, Any]) -> PurgePrepare:
     """Return the command with its hash, which covers all the rest."""
     blank = PurgePrepare(**fields, command_hash="0" * 64)
     return PurgePrepare(**fields, command_hash=command_hash(blank))

@@ -36,6 +36,27 @@ DUE = f"""
 """
 
 
+# The same over purge_again, of which no more than the reference is known: a hold that names a
+# customer, a person or days is of data that was there when it was placed.
+HELD_AGAIN = """
+    EXISTS (SELECT
+              FROM legal_hold AS hold
+             WHERE (protects_until IS NULL OR protects_until > $1)
+               AND num_nonnulls(hold.customer_id, hold.subject, first_day, last_day) = 0
+               AND (hold.category IS NULL OR hold.category = purge_again.category)
+               AND (hold.record_id IS NULL
+                    OR (hold.holder, hold.record_id) = (purge_again.holder, purge_again.record_id)))
+"""
+
+# A record to be purged again that was registered anew.
+KNOWN = """
+    EXISTS (SELECT
+              FROM record
+             WHERE (record.holder, record.category, record.record_id)
+                 = (purge_again.holder, purge_again.category, purge_again.record_id))
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """A record whose time is up."""
@@ -91,7 +112,10 @@ async def due(tx: Connection, now: datetime, categories: Collection[str], limit:
 
 
 async def still_due(tx: Connection, chunk: UUID, now: datetime) -> bool:
-    """Return True if every record of a chunk is as due as when the chunk was made."""
+    """Return True if every record of a chunk is as due as when the chunk was made.
+
+    That the registry does not know one is what a replay is about.
+    """
     changed: bool = await tx.fetchval(
         f"""
         SELECT EXISTS (
@@ -99,7 +123,11 @@ async def still_due(tx: Connection, chunk: UUID, now: datetime) -> bool:
               FROM record
               JOIN deadline_key ON deadline_key.id = record.key
              WHERE chunk = $2
-               AND (status <> 'scheduled' OR purge_from > $1 OR {HELD}))
+               AND (status <> 'scheduled' OR purge_from > $1 OR {HELD})
+             UNION ALL
+            SELECT
+              FROM purge_again
+             WHERE chunk = $2 AND ({HELD_AGAIN} OR {KNOWN}))
         """,  # noqa: S608 - a constant condition
         now,
         chunk,
@@ -108,14 +136,19 @@ async def still_due(tx: Connection, chunk: UUID, now: datetime) -> bool:
 
 
 async def open_job(
-    tx: Connection, job: UUID, items: Sequence[Due], must_purge_by: datetime, now: datetime
+    tx: Connection,
+    job: UUID,
+    items: Sequence[Due],
+    must_purge_by: datetime,
+    now: datetime,
+    reason: str = "deadline",
 ) -> None:
     """Open a job for *items*, which are of one category."""
     await tx.execute(
         """
         INSERT INTO purge_job
                     (id, category, reason, policy_version, records, must_purge_by, opened_at)
-             VALUES ($1, $2, 'deadline', $3, $4, $5, $6)
+             VALUES ($1, $2, $7, $3, $4, $5, $6)
         """,
         job,
         items[0].category,
@@ -123,6 +156,7 @@ async def open_job(
         len(items),
         must_purge_by,
         now,
+        reason,
     )
 
 
@@ -227,6 +261,11 @@ async def release(
     """Take records out of a chunk again; they are not tried before *not_before*."""
     await tx.execute(
         """
+        WITH again AS (
+            UPDATE purge_again
+               SET chunk = NULL, not_before = $3
+             WHERE chunk = $1 AND record_id = ANY($2)
+        )
         UPDATE record
            SET chunk = NULL, not_before = $3
          WHERE chunk = $1 AND record_id = ANY($2)
@@ -241,7 +280,9 @@ async def forget_purged(tx: Connection, chunk: UUID) -> None:
     """Delete what is left in a chunk from the registry, with its facts: it is purged."""
     await tx.execute(
         """
-        WITH gone AS (
+        WITH again AS (
+            DELETE FROM purge_again WHERE chunk = $1
+        ), gone AS (
             DELETE FROM record WHERE chunk = $1 RETURNING holder, category, record_id
         )
         DELETE FROM anchor
@@ -345,18 +386,25 @@ async def chunks_of(tx: Connection, job_id: UUID) -> list[dict[str, Any]]:
 async def overdue(tx: Connection, now: datetime, known_before: datetime) -> dict[str, int]:
     """Return how many records of each category should have been purged by *now* and are not.
 
-    Of those registered before *known_before*: what came late gets its chance first.
+    Of those known since before *known_before*: what came late gets its chance first.
     """
     rows = await tx.fetch(
         f"""
-        SELECT record.category, count(*) AS records
-          FROM deadline_key
-          JOIN record ON record.key = deadline_key.id
-         WHERE status = 'scheduled'
-           AND must_purge_by < $1
-           AND registered_at < $2
-           AND NOT {HELD}
-      GROUP BY record.category
+        SELECT category, sum(records)::int AS records
+          FROM (SELECT record.category, count(*) AS records
+                  FROM deadline_key
+                  JOIN record ON record.key = deadline_key.id
+                 WHERE status = 'scheduled'
+                   AND must_purge_by < $1
+                   AND registered_at < $2
+                   AND NOT {HELD}
+              GROUP BY record.category
+                 UNION ALL
+                SELECT category, count(*)
+                  FROM purge_again
+                 WHERE must_purge_by < $1 AND added_at < $2 AND NOT {HELD_AGAIN}
+              GROUP BY category) AS late
+      GROUP BY category
         """,  # noqa: S608 - a constant condition
         now,
         known_before,
@@ -382,11 +430,15 @@ async def beyond_recall(tx: Connection, now: datetime) -> int:
     """Return how many records are held and ordered to be erased, with no answer yet."""
     count: int = await tx.fetchval(
         f"""
-        SELECT count(*)
-          FROM purge_chunk
-          JOIN record ON record.chunk = purge_chunk.id
-          JOIN deadline_key ON deadline_key.id = record.key
-         WHERE purge_chunk.state = 'committing' AND {HELD}
+        SELECT (SELECT count(*)
+                  FROM purge_chunk
+                  JOIN record ON record.chunk = purge_chunk.id
+                  JOIN deadline_key ON deadline_key.id = record.key
+                 WHERE purge_chunk.state = 'committing' AND {HELD})
+             + (SELECT count(*)
+                  FROM purge_chunk
+                  JOIN purge_again ON purge_again.chunk = purge_chunk.id
+                 WHERE purge_chunk.state = 'committing' AND {HELD_AGAIN})
         """,  # noqa: S608 - a constant condition
         now,
     )

@@ -52,6 +52,15 @@ class Registry:
         if holder not in self.policy(category).holders:
             raise Rejected("the policy names no such holder", code="unknown-holder")
 
+    def check_known(self, holder: str) -> None:
+        """Check that there is such a holder.
+
+        Raises:
+            Rejected: there is none.
+        """
+        if holder not in self.policies.holders:
+            raise Rejected("there is no such holder", code="unknown-holder")
+
     async def refresh(self, tx: Connection, records: Sequence[Record]) -> None:
         """Find the deadline of *records* anew and point them to it."""
         if not records:

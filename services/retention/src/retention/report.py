@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, assert_never
 
-from retention import report_store
+from retention import inventory_store, report_store
 from retention.calendar import day_after, start_of
+from retention.inventory_store import Compared
 from retention.policy import Policies, Policy
 from retention.rule import (
     Bfl72,
@@ -58,6 +59,7 @@ class Purge:
     """
 
     job_id: str
+    reason: str
     holder: str
     policy_version: int
     closed_at: datetime | None
@@ -76,6 +78,7 @@ class Line:
             overdue is a part of due, and provisional a part of all.
         awaiting: Records that a holder was told to purge and has not confirmed, by holder.
         missing_facts: What is not known, where a deadline is indeterminate.
+        inventories: What holders said last that they have, beside what the registry knew.
     """
 
     policy: Policy
@@ -86,11 +89,13 @@ class Line:
     awaiting: Mapping[str, int]
     missing_facts: Sequence[str]
     purges: Sequence[Purge]
+    inventories: Sequence[Compared]
 
     @property
     def purged(self) -> Mapping[str, int]:
-        """The sums over all purges."""
-        return {name: sum(p.counts[name] for p in self.purges) for name in _PURGED}
+        """The sums over all purges; a replay is of what was counted before."""
+        first = [p for p in self.purges if p.reason != "restore-replay"]
+        return {name: sum(p.counts[name] for p in first) for name in _PURGED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,7 @@ async def make(
     awaiting = await report_store.awaiting(tx, period.at)
     start, end = start_of(period.start), start_of(day_after(period.end))
     purged = await report_store.purged(tx, start, end)
+    inventories = await inventory_store.compared_by(tx, period.at)
     lines: list[Line] = []
     for category, policy in sorted(policies.by_category.items()):
         found = held.get(category, {})
@@ -136,6 +142,7 @@ async def make(
                 awaiting={r["holder"]: r["records"] for r in awaiting if r["category"] == category},
                 missing_facts=found.get("missing_facts") or [],
                 purges=[_purge(r, entries) for r in purged if r["category"] == category],
+                inventories=[i for i in inventories if i.category == category],
             )
         )
     return Report(period, made_at, lines)
@@ -148,6 +155,7 @@ def _next(keep_through: date | None) -> date | None:
 def _purge(row: Mapping[str, Any], entries: Mapping[str, int]) -> Purge:
     return Purge(
         job_id=str(row["job_id"]),
+        reason=row["reason"],
         holder=row["holder"],
         policy_version=row["policy_version"],
         closed_at=row["closed_at"],
@@ -208,9 +216,20 @@ def _plain(line: Line) -> dict[str, Any]:
         "missing_facts": list(line.missing_facts),
         "awaiting": dict(line.awaiting),
         "purged": dict(line.purged),
+        "inventories": [
+            {
+                "holder": i.holder,
+                "as_of": i.as_of.isoformat(),
+                "count": i.count,
+                "known": i.known,
+                "agrees": i.agrees,
+            }
+            for i in line.inventories
+        ],
         "purges": [
             {
                 "job_id": p.job_id,
+                "reason": p.reason,
                 "holder": p.holder,
                 "policy_version": p.policy_version,
                 "closed_at": p.closed_at and p.closed_at.isoformat(),
@@ -228,7 +247,7 @@ def as_csv(report: Report) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     header = ["category", "title", "why", "period_source", "legal_basis", *_COUNTS, "next_purge_on"]
-    purge = ["awaiting", "job_id", "holder", *_PURGED, "master_log_entry"]
+    purge = ["awaiting", "job_id", "holder", *_PURGED, "master_log_entry", "reason"]
     writer.writerow([*header, *purge])
     for line in report.lines:
         policy = line.policy
@@ -243,7 +262,7 @@ def as_csv(report: Report) -> str:
             "; ".join(f"{holder}: {n}" for holder, n in line.awaiting.items()),
         ]
         for p in line.purges or [None]:
-            done = [p.job_id, p.holder, *p.counts.values(), p.entry] if p else [""] * 7
+            done = [p.job_id, p.holder, *p.counts.values(), p.entry, p.reason] if p else [""] * 8
             writer.writerow([_inert(cell) for cell in (*shared, *done)])
     return out.getvalue()
 

@@ -58,7 +58,8 @@ async def purged(tx: Connection, start: datetime, end: datetime) -> list[dict[st
     """Return what each job had purged, by holder, from *start* up to *end*."""
     rows = await tx.fetch(
         """
-        SELECT purge_job.id AS job_id, category, holder, policy_version, closed_at, closed_event,
+        SELECT purge_job.id AS job_id, reason, category, holder, policy_version, closed_at,
+               closed_event,
                sum(erased)::int AS erased, sum(anonymised)::int AS anonymised,
                sum(not_found)::int AS not_found, sum(refused)::int AS refused
           FROM purge_chunk

@@ -56,13 +56,14 @@ FISCAL_YEARS = Topic("finance.fiscal-years.v1", "entity", ("retention",))
 DECISIONS = Topic("retention.decisions.v1", "decision subject", ("audit-log",))
 COMMANDS = Topic("retention.purge-commands.v1", "holder", _HOLDERS)
 RESULTS = Topic("holders.purge-results.v1", "chunk id", ("retention",))
+STATUS = Topic("holders.status.v1", "holder", ("retention",))
 DELIVERIES = Topic("notifier.deliveries.v1", "message id:recipient token", ("audit-log",))
 ALERTS = Topic("ops.alerts.v1", "fingerprint", ("notifier", "audit-log"))
 CHECKPOINTS = Topic("audit.checkpoints.v1", "origin")
 
 TOPICS: Final = (
     ACTIONS, RECORDS, SERVICES, CONTACTS, MESSAGES, FISCAL_YEARS,
-    DECISIONS, COMMANDS, RESULTS, DELIVERIES, ALERTS, CHECKPOINTS,
+    DECISIONS, COMMANDS, RESULTS, STATUS, DELIVERIES, ALERTS, CHECKPOINTS,
 )  # fmt: skip
 
 
@@ -140,6 +141,8 @@ EVENT_TYPES: Final = (
     EventType("retention.purge.commit.v1", COMMANDS, gallra.PurgeCommit, _holder),
     EventType("retention.purge.cancel.v1", COMMANDS, gallra.PurgeCancel, _holder),
     EventType("holders.purge.result.v1", RESULTS, gallra.PurgeResult, lambda d: d.chunk_id),
+    EventType("holders.restored.v1", STATUS, gallra.HolderRestored, _holder),
+    EventType("holders.inventory.v1", STATUS, gallra.HolderInventory, _holder),
     EventType(
         "notifier.delivery.changed.v1",
         DELIVERIES,

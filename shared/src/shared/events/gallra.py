@@ -188,6 +188,37 @@ class PurgeResult(Data):
     residual_until: Instant | None = None
 
 
+class HolderRestored(Data):
+    """A holder was restored from a backup: what it purged since then may be there again.
+
+    *from_backup_at* is when the backup was begun, by the clock that stamps the holder's answers:
+    what was committed later is not in it.  Earlier is safe, later is not.
+    """
+
+    holder: Name
+    from_backup_at: Instant
+
+
+class Inventory(Data):
+    """How many records of a category a holder has, and which.
+
+    Without those that it has erased or anonymised; with or without all that are in quarantine.  For
+    the digest see :func:`shared.holder.inventory_digest`.
+    """
+
+    category: Name
+    count: Annotated[int, Field(ge=0)]
+    digest: Sha256
+
+
+class HolderInventory(Data):
+    """What a holder has at an instant; it speaks of no category that it does not name."""
+
+    holder: Name
+    as_of: Instant
+    categories: Annotated[list[Inventory], Field(max_length=500)]
+
+
 DeliveryState = Literal[
     "queued", "sending", "accepted", "deferred", "bounced", "suppressed", "expired", "unknown"
 ]

@@ -11,3 +11,6 @@ GRANT SELECT, INSERT ON record_subject TO gallra_retention;
 GRANT SELECT, INSERT, DELETE ON category_frozen TO gallra_retention;
 GRANT SELECT, INSERT ON forecast TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE ON purge_guard TO gallra_retention;
+GRANT SELECT, INSERT ON holder_restore TO gallra_retention;
+GRANT SELECT, INSERT, UPDATE, DELETE ON purge_again TO gallra_retention;
+GRANT SELECT, INSERT, UPDATE ON inventory TO gallra_retention;

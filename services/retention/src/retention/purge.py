@@ -18,7 +18,7 @@ from retention import purge_store as store
 from retention.calendar import civil_day
 from retention.guard import Guard
 from retention.limits import Limits
-from retention.purge_store import Chunk, Due
+from retention.purge_store import Chunk, ToPurge
 from retention.store import hold_epoch
 from shared.canonical import canonical
 from shared.clock import Clock
@@ -102,7 +102,9 @@ class PurgeLoop:
             await self._watch(tx, now)
         return len(items)
 
-    async def _open(self, tx: Connection, items: Sequence[Due], epoch: int, now: datetime) -> None:
+    async def _open(
+        self, tx: Connection, items: Sequence[ToPurge], epoch: int, now: datetime
+    ) -> None:
         job = new_id()
         must_purge_by = min(item.must_purge_by for item in items)
         await store.open_job(tx, job, items, must_purge_by, now)
@@ -127,7 +129,7 @@ class PurgeLoop:
         await self.outbox.announce(tx, now, [opened])
 
     async def _send_chunk(
-        self, tx: Connection, job: UUID, items: Sequence[Due], epoch: int, now: datetime
+        self, tx: Connection, job: UUID, items: Sequence[ToPurge], epoch: int, now: datetime
     ) -> None:
         chunk = new_id()
         first = items[0]

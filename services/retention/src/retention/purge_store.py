@@ -58,17 +58,23 @@ KNOWN = """
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """A record whose time is up."""
+class ToPurge:
+    """A record that is to be gone."""
 
     id: int
-    key: int
     holder: str
     category: str
     record_id: str
     policy_version: int
     purge_from: datetime
     must_purge_by: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Due(ToPurge):
+    """A record of the registry whose time is up, by its deadline key."""
+
+    key: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +144,7 @@ async def still_due(tx: Connection, chunk: UUID, now: datetime) -> bool:
 async def open_job(
     tx: Connection,
     job: UUID,
-    items: Sequence[Due],
+    items: Sequence[ToPurge],
     must_purge_by: datetime,
     now: datetime,
     reason: str = "deadline",

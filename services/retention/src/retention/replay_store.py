@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from retention.purge_store import HELD_AGAIN, KNOWN, Due
+from retention.purge_store import HELD_AGAIN, KNOWN, ToPurge
 from shared.postgres import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Again(Due):
+class Again(ToPurge):
     """A record that was purged and may be there again."""
 
     action: Literal["erase", "anonymise"]

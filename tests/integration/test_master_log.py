@@ -20,7 +20,7 @@ from audit_log.alerts import Alerts
 from audit_log.api import correction
 from audit_log.appender import Appender, seal
 from audit_log.checkpoint import Signer, open_checkpoint
-from audit_log.handlers import Handlers
+from audit_log.handlers import CONSUMES, Handlers
 from audit_log.leaf import Kind, commitment
 from audit_log.mirror import export
 from audit_log.purge import LogHolder
@@ -33,9 +33,13 @@ from shared.events import Data
 from shared.events.gallra import (
     DeliveryChanged,
     HoldPlaced,
+    HoldReleaseAsked,
+    HoldReleased,
     PurgeCancel,
     PurgeCommand,
     PurgeCommit,
+    PurgeJobApproved,
+    PurgeJobFrozen,
     PurgePrepare,
 )
 from shared.events.platform import ActionPerformed, Actor, Origin, Target
@@ -45,6 +49,7 @@ from shared.outbox import Outbox
 from shared.postgres import Pool, open_pool, transaction
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+EXAMPLES = Path(__file__).parents[1] / "contract" / "examples"
 
 
 def new_seed() -> str:
@@ -270,6 +275,32 @@ async def test_a_delivery_made_anonymous_tells_no_more_who_got_it(log: Log) -> N
     assert b"s-77" not in b"".join(v for v in rows[0].values() if isinstance(v, bytes))
     assert b'"state":"accepted"' in rows[0]["what"], "that a mail was sent is still told"
     assert (await log.verdict()).problems == []
+
+
+async def test_every_event_that_is_logged_is_filed_as_the_verifier_reads_it(log: Log) -> None:
+    logged = [kind for kind in CONSUMES if not issubclass(kind.model, PurgeCommand)]
+    assert len(logged) > 10
+    for kind in logged:
+        example = (EXAMPLES / f"{kind.name}.json").read_bytes()
+        await log.take(kind.model.model_validate_json(example))
+    await log.sign()
+    assert (await log.verdict()).problems == []
+
+
+async def test_decisions_by_people_are_filed_as_they_say(log: Log, audit_db: Database) -> None:
+    fields: dict[str, Any] = {"category": "lead.form", "day": NOW.date(), "records": 7}
+    await log.take(
+        PurgeJobFrozen(**fields, why="more than forecast"),
+        PurgeJobApproved(**fields, by="u-1", complete=False),
+        HoldReleaseAsked(hold_id="h-1", by="u-1"),
+        HoldReleased(hold_id="h-1", by="u-2", epoch=2, asked_by="u-1"),
+    )
+    await log.sign()
+    assert (await log.verdict()).problems == []
+    connection = await asyncpg.connect(audit_db.owner)
+    await connection.execute("UPDATE payload SET target = 'news' WHERE index = 1")
+    await connection.close()
+    assert (await log.verdict()).problems == ["entry 1 is filed under another target"]
 
 
 async def test_the_key_of_a_tenant_dies_with_its_last_entry(log: Log) -> None:

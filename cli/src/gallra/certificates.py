@@ -60,24 +60,31 @@ def check(file: bytes, *keys: Verifier) -> tuple[dict[str, Any], Checkpoint]:
         Rejected: it is not as it was issued, or the log does not vouch for it.
     """
     try:
-        content = json.loads(file)
-        entry, proof = content["entry"], Proof.parse(content["proof"])
-        salt, value = bytes.fromhex(entry["salt"]), entry["value"]
-        statement, closed = content["statement"], value["data"]
-        if canonical(content) + b"\n" != file:
-            raise _refused("it is not written as it was issued")
-        if (content["title"], content["says"]) != (TITLE, SAYS) or len(content) != len(_FIELDS):
-            raise _refused("it does not say what certificates say")
-        if set(entry) != {"salt", "value"}:
-            raise _refused("the entry has more to it than the log commits to")
-        checkpoint = proof.check(*keys)
-        part = salt + canonical(value)
-        if commitment({"what": part_digest("what", part)}) != proof.leaf[32:]:
-            raise _refused("the entry does not open to the leaf that is proven")
-        if (value["type"], closed["statement"]) != (_CLOSED, fingerprint(canonical(statement))):
-            raise _refused("the log does not commit to this statement")
+        return _checked(file, json.loads(file), *keys)
+    except Rejected as error:
+        raise Rejected(f"not a valid certificate: {error}", code="bad-certificate") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise _refused("it is not a deletion certificate") from None
+        raise Rejected("not a valid certificate", code="bad-certificate") from None
+
+
+def _checked(
+    file: bytes, content: dict[str, Any], *keys: Verifier
+) -> tuple[dict[str, Any], Checkpoint]:
+    entry, proof = content["entry"], Proof.parse(content["proof"])
+    salt, value = bytes.fromhex(entry["salt"]), entry["value"]
+    statement, closed = content["statement"], value["data"]
+    if canonical(content) + b"\n" != file:
+        raise _refused("it is not written as it was issued")
+    if (content["title"], content["says"]) != (TITLE, SAYS) or len(content) != len(_FIELDS):
+        raise _refused("it does not say what certificates say")
+    if set(entry) != {"salt", "value"}:
+        raise _refused("the entry has more to it than the log commits to")
+    checkpoint = proof.check(*keys)
+    part = salt + canonical(value)
+    if commitment({"what": part_digest("what", part)}) != proof.leaf[32:]:
+        raise _refused("the entry does not open to the leaf that is proven")
+    if (value["type"], closed["statement"]) != (_CLOSED, fingerprint(canonical(statement))):
+        raise _refused("the log does not commit to this statement")
     return statement, checkpoint
 
 
@@ -85,7 +92,7 @@ _FIELDS = ("title", "says", "statement", "entry", "proof")
 
 
 def _refused(why: str) -> Rejected:
-    return Rejected(f"not a valid certificate: {why}", code="bad-certificate")
+    return Rejected(why, code="bad-certificate")
 
 
 def in_words(statement: dict[str, Any], checkpoint: Checkpoint) -> str:

@@ -167,6 +167,8 @@ def _said(
     elif leaf[_CLASS] != _NOT_PERSONAL:
         data = content["data"]
         customer, target, outcome = data["customer_id"] or "", data["message_id"], data["state"]
+    elif person is not None:  # who approves a purge approves it of a category
+        target = content["data"]["category"]
     said = None if event is None else identity(content["source"], content["id"])
     time = datetime.fromisoformat(content["time"])
     return time, customer, person, content["type"], target, outcome, None, said

@@ -101,11 +101,15 @@ async def put(
                 "why": "",
                 "provisional": False,
                 "keep_through": kept,
+                "floor": deadline.floor,
                 "purge_from": made_up.purge_from,
                 "must_purge_by": made_up.must_purge_by,
             }
         )
-    return await store.put_keys(tx, rows)
+    await store.put_keys(tx, rows)
+    identities: list[store.Identity] = [tuple(row[name] for name in store.KEY[:6]) for row in rows]
+    ids = await store.share_keys(tx, identities)
+    return [ids[identity] for identity in identities]
 
 
 async def compare(

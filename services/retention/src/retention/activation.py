@@ -51,10 +51,7 @@ class Activation:
                 await self.outbox.announce(tx, now, [activated])
                 if version:
                     changed.add(category)
-            # No more than one category at a time in memory.
-            for category in sorted(changed & self.registry.policies.by_category.keys()):
-                records = await store.records_of(tx, categories=[category])
-                await self.registry.refresh(tx, records)
+            await self.registry.refresh_keys(tx, categories=changed)
 
 
 def _activated(policy: Policy, sha256: bytes) -> PolicyActivated:

@@ -51,7 +51,7 @@ def build(settings: Settings) -> Service:
         settings=settings,
         consumer=consumer,
         jobs=[
-            Job("sweep", settings.sweep_every, loop.sweep),
+            Job("sweep", settings.sweep_every, loop.run),
             Job("replay", settings.sweep_every, Replay(loop).sweep),
         ],
         routes=ROUTES,

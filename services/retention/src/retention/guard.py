@@ -50,16 +50,16 @@ class Guard:
         waiting = await store.waiting(tx, now, categories)
         stopped: set[str] = set()
         for category in waiting.keys() | (frozen.keys() & set(categories)):
-            if await self._stops(tx, category, frozen.get(category), now):
+            if await self._stops(tx, category, frozen.get(category), waiting.get(category, 0), now):
                 stopped.add(category)
         return set(categories) - stopped
 
     async def _stops(
-        self, tx: Connection, category: str, frozen: Frozen | None, now: datetime
+        self, tx: Connection, category: str, frozen: Frozen | None, due: int, now: datetime
     ) -> bool:
         day = civil_day(now)
         midnights = start_of(day_after(day, -1)), start_of(day)
-        numbers = await store.numbers(tx, category, now, day, midnights, self.limits.floor)
+        numbers = await store.numbers(tx, category, now, day, midnights, due)
         why = self.limits.excess(numbers)
         if frozen is not None and why is not None and not self._grown(frozen, numbers):
             return True

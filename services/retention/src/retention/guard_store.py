@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from retention.limits import Numbers
-from retention.purge_store import DUE
+from retention.purge_store import HELD, SOME_HOLD
 from shared.postgres import Connection
 
 
@@ -26,15 +26,40 @@ _OPEN = "second_by IS NULL AND lifted_at IS NULL"
 
 
 async def waiting(tx: Connection, at: datetime, categories: Collection[str]) -> dict[str, int]:
-    """Return how many records of *categories* could be ordered at an instant, as known now."""
+    """Return how many records of *categories* are due at an instant, as known now.
+
+    Those in a purge among them, but not those that have to wait for a hold or a holder.
+    """
     rows = await tx.fetch(
         f"""
-        SELECT record.category, count(*) AS records
-          FROM deadline_key
-          JOIN record ON record.key = deadline_key.id
-         WHERE record.category = ANY($2) AND {DUE}
-      GROUP BY record.category
-        """,  # noqa: S608 - a constant condition
+        SELECT category, sum(records)::int AS records
+          FROM (SELECT category, records
+                  FROM deadline_key
+                  JOIN key_records ON key = id
+                 WHERE status = 'scheduled' AND purge_from <= $1 AND category = ANY($2)
+                 UNION ALL
+                SELECT record.category, -1
+                  FROM purge_item
+                  JOIN record ON record.id = purge_item.record
+                  JOIN deadline_key ON deadline_key.id = record.key
+                 WHERE chunk IS NULL
+                   AND status = 'scheduled'
+                   AND purge_from <= $1
+                   AND record.category = ANY($2)
+                   AND (not_before > $1 OR {HELD})
+                 UNION ALL
+                SELECT record.category, -1
+                  FROM deadline_key
+                  JOIN record ON record.key = deadline_key.id AND record.id > issued_to
+                 WHERE {SOME_HOLD}
+                   AND status = 'scheduled'
+                   AND purge_from <= $1
+                   AND record.category = ANY($2)
+                   AND NOT EXISTS (SELECT FROM purge_item WHERE record = record.id)
+                   AND {HELD}) AS counted
+      GROUP BY category
+        HAVING sum(records) > 0
+        """,  # noqa: S608 - constant conditions
         at,
         list(categories),
     )
@@ -58,7 +83,7 @@ async def numbers(
     now: datetime,
     day: date,
     midnights: tuple[datetime, datetime],
-    floor: int,
+    due: int,
 ) -> Numbers:
     """Return the numbers of a category at *now*.
 
@@ -68,52 +93,55 @@ async def numbers(
         now: When.
         day: The civil day of *now*.
         midnights: At which the day before began, and this one.
-        floor: Up to so many, the whole category is not counted.
+        due: What :func:`waiting` counts.
     """
     row = await tx.fetchrow(
-        f"""
+        """
         WITH sent AS (
-            SELECT purge_chunk.id, sent_at, erased + anonymised + not_found AS gone
+            SELECT state, sent_at, cardinality(refs) AS records,
+                   erased + anonymised + not_found AS gone
               FROM purge_chunk
               JOIN purge_job ON purge_job.id = job
-             WHERE category = $2 AND reason = 'deadline' AND sent_at >= $4
-        ),
-        on_the_way AS (
-            SELECT count(*) AS records, count(*) FILTER (WHERE purge_from <= registered_at) AS late
-              FROM sent
-              JOIN record ON record.chunk = sent.id
-              JOIN deadline_key ON deadline_key.id = record.key
-             WHERE sent_at >= $5
-        ),
-        waiting AS (
-            SELECT count(*) AS records, count(*) FILTER (WHERE purge_from <= registered_at) AS late
-              FROM deadline_key
-              JOIN record ON record.key = deadline_key.id
-             WHERE record.category = $2 AND {DUE}
+             WHERE category = $2
+               AND reason = 'deadline'
+               AND (sent_at >= $4 OR state <> 'done')
         ),
         today AS (
-            SELECT coalesce(sum(sent.gone) FILTER (WHERE sent_at >= $5), 0)::int AS gone,
-                   coalesce(sum(sent.gone) FILTER (WHERE sent_at < $5), 0)::int AS yesterday
+            SELECT coalesce(sum(gone) FILTER (WHERE sent_at >= $5), 0)::int AS gone,
+                   coalesce(sum(gone) FILTER (WHERE sent_at < $5), 0)::int AS yesterday,
+                   coalesce(sum(records) FILTER (WHERE sent_at < $5 AND state <> 'done'), 0)::int
+                       AS from_before
               FROM sent
+        ),
+        foreseen AS (
+            SELECT max(records) AS records FROM forecast WHERE (day, category) = ($3, $2)
         )
-        SELECT today.gone,
-               today.yesterday,
-               on_the_way.records AS on_the_way,
-               waiting.records AS waiting,
-               on_the_way.late + waiting.late AS late,
-               (SELECT records FROM forecast WHERE (day, category) = ($3, $2)) AS forecast,
-               CASE WHEN today.gone + on_the_way.records + waiting.records > $6
-                    THEN (SELECT count(*) FROM record WHERE category = $2) ELSE 0 END AS of,
+        SELECT gone,
+               yesterday,
+               greatest($6 - from_before, 0) AS at_hand,
+               foreseen.records AS forecast,
+               CASE WHEN foreseen.records IS NULL THEN (
+                   SELECT count(*)
+                     FROM deadline_key
+                     JOIN record ON record.key = deadline_key.id
+                    WHERE status = 'scheduled'
+                      AND purge_from <= $1
+                      AND purge_from <= registered_at
+                      AND record.category = $2) ELSE 0 END AS late,
+               (SELECT coalesce(sum(records), 0)::bigint
+                  FROM deadline_key
+                  JOIN key_records ON key = id
+                 WHERE category = $2) AS of,
                (SELECT coalesce(max(records), 0)
                   FROM purge_guard
                  WHERE category = $2 AND second_at > $1 - interval '24 hours') AS approved
-          FROM today, on_the_way, waiting
-        """,  # noqa: S608 - a constant condition
+          FROM today, foreseen
+        """,
         now,
         category,
         day,
         *midnights,
-        floor,
+        due,
     )
     assert row is not None  # noqa: S101 - each part is one row
     return Numbers(**row)

@@ -13,7 +13,7 @@ from retention.law import FinancialYear
 from retention.purge import PurgeLoop
 from retention.registry import Registry, overlapping
 from retention.replay import on_restored
-from retention.store import Ref
+from retention.store import NewRecord, Ref
 from shared.cloudevents import Event
 from shared.errors import Rejected
 from shared.events.catalogue import EVENT_TYPES, FISCAL_YEARS, RECORDS, RESULTS, SERVICES, STATUS
@@ -105,7 +105,7 @@ class Handlers:
                     raise Rejected(f"{event.type.name} is not for retention", code="unknown-type")
 
     async def _register(self, tx: Connection, events: Sequence[Event]) -> set[Ref]:
-        rows: list[tuple[Any, ...]] = []
+        records: list[NewRecord] = []
         anchors: list[tuple[Any, ...]] = []
         subjects: list[tuple[Any, ...]] = []
         for event in events:
@@ -113,23 +113,25 @@ class Handlers:
             self.registry.check_holder(data.category, data.holder)
             ref = _ref(data)
             scheme = data.vat_scheme or ""
-            rows.append((*ref, data.entity, data.customer_id, data.group, scheme, event.time))
+            known = (data.entity, data.customer_id, data.group, scheme, event.time)
+            records.append(NewRecord(*ref, *known))
             told = _told_by(event)
             anchors += [(*ref, a.anchor_id, a.kind, _day(a), told) for a in data.anchors]
             subjects += [(*ref, subject.token, subject.role) for subject in data.subjects]
-        await store.register(tx, rows)
-        await store.add_anchors(tx, anchors)
+        if anchors:
+            await store.add_anchors(tx, anchors)
+        touched = await self.registry.register(tx, records)
         if subjects:
             await store.add_subjects(tx, subjects)
-        return {row[:3] for row in rows}
+        return touched
 
     async def _refresh(self, tx: Connection, touched: _Touched) -> None:
         records = await store.records_by_ref(tx, touched.refs) if touched.refs else []
         if touched.customers:
             records += await store.records_of(tx, customers=touched.customers)
         await self.registry.refresh(tx, list({r.id: r for r in records}.values()))
-        for entity in sorted(touched.entities):
-            await self.registry.refresh_entity(tx, entity)
+        if touched.entities:
+            await self.registry.refresh_keys(tx, entities=touched.entities)
 
 
 def _told_by(event: Event) -> str:

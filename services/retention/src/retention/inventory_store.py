@@ -44,6 +44,7 @@ async def known(tx: Connection, holder: str, category: str, as_of: datetime) -> 
         """
         SELECT record_id, chunk IS NOT NULL AS moving, false AS gone
           FROM record
+          LEFT JOIN purge_item ON purge_item.record = record.id
          WHERE holder = $1 AND category = $2 AND registered_at <= $3
          UNION ALL
         SELECT record_id, true, false

@@ -9,9 +9,8 @@ class Numbers:
 
     Attributes:
         gone: Records confirmed to be purged that day.
-        on_the_way: Ordered that day and not confirmed.
-        waiting: About to be ordered.
-        late: Of those on the way or waiting, due already when they were registered.
+        at_hand: Ordered that day and not confirmed, or about to be ordered.
+        late: Of those, due already when they were registered.
         forecast: What was expected the day before; None if nobody looked.
         yesterday: Records purged the day before.
         of: Records of the category that are registered.
@@ -19,8 +18,7 @@ class Numbers:
     """
 
     gone: int = 0
-    on_the_way: int = 0
-    waiting: int = 0
+    at_hand: int = 0
     late: int = 0
     forecast: int | None = None
     yesterday: int = 0
@@ -30,7 +28,7 @@ class Numbers:
     @property
     def asked(self) -> int:
         """All that would have been ordered that day."""
-        return self.gone + self.on_the_way + self.waiting
+        return self.gone + self.at_hand
 
 
 @dataclass(frozen=True, slots=True)

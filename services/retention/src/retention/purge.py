@@ -18,7 +18,7 @@ from retention import purge_store as store
 from retention.calendar import civil_day
 from retention.guard import Guard
 from retention.limits import Limits
-from retention.purge_store import Chunk, ToPurge
+from retention.purge_store import Chunk, Due
 from retention.store import hold_epoch
 from shared.canonical import canonical
 from shared.clock import Clock
@@ -75,8 +75,13 @@ class PurgeLoop:
     limit: int
     limits: Limits = field(default_factory=Limits)
 
+    async def run(self, pool: Pool) -> None:
+        """Sweep until nothing more is found to be due."""
+        while await self.sweep(pool):
+            pass
+
     async def sweep(self, pool: Pool) -> int:
-        """Do what is to be done now; return how many purges were ordered.
+        """Do what is to be done now; return how many records were looked at for a purge.
 
         Orders and their announcements commit together.
         """
@@ -90,9 +95,11 @@ class PurgeLoop:
                 await second_engine.inspect(tx, self.rules, now)
             frozen = await second_engine.frozen(tx, self.rules)
             categories = await guarding.passing(tx, self.actions.keys() - frozen, now)
-            items = await store.due(tx, now, categories, self.limit)
-            items = await second_engine.agreed(tx, self.rules, items, now)
-            by_category = sorted(items, key=lambda d: (d.category, d.policy_version))
+            found = await store.due(tx, now, categories, self.limit)
+            items = await second_engine.agreed(tx, self.rules, found, now)
+            await store.come_to(tx, items)
+            free = [item for item in items if not item.held]
+            by_category = sorted(free, key=lambda d: (d.category, d.policy_version))
             for _, group in groupby(by_category, key=lambda d: (d.category, d.policy_version)):
                 await self._open(tx, list(group), epoch, now)
             for chunk in await store.silent_chunks(tx, now, self.limit):
@@ -100,40 +107,40 @@ class PurgeLoop:
             for job in await store.finished_jobs(tx):
                 await self._close(tx, job, now)
             await self._watch(tx, now)
+            await store.sum_up(tx)
         return len(items)
 
-    async def _open(
-        self, tx: Connection, items: Sequence[ToPurge], epoch: int, now: datetime
-    ) -> None:
+    async def _open(self, tx: Connection, items: Sequence[Due], epoch: int, now: datetime) -> None:
         job = new_id()
         must_purge_by = min(item.must_purge_by for item in items)
         await store.open_job(tx, job, items, must_purge_by, now)
-        chunks = 0
-        holders: list[str] = []
-        for holder, group in groupby(sorted(items, key=lambda d: d.holder), lambda d: d.holder):
+        commands: list[PurgePrepare] = []
+        pairs: list[tuple[Due, UUID]] = []
+        for _, group in groupby(sorted(items, key=lambda d: d.holder), lambda d: d.holder):
             owned = list(group)
-            holders.append(holder)
             for start in range(0, len(owned), CHUNK):
-                chunks += 1
-                await self._send_chunk(tx, job, owned[start : start + CHUNK], epoch, now)
+                part, chunk = owned[start : start + CHUNK], new_id()
+                commands.append(self._prepare(job, chunk, part, epoch, now))
+                pairs += [(item, chunk) for item in part]
+        await store.add_chunks(tx, commands, now, now + self.answer_within)
+        await store.put_in_chunks(tx, pairs)
         opened = PurgeJobOpened(
             job_id=str(job),
             category=items[0].category,
             reason="deadline",
             policy_version=items[0].policy_version,
             records=len(items),
-            chunks=chunks,
-            holders=holders,
+            chunks=len(commands),
+            holders=sorted({command.holder for command in commands}),
             must_purge_by=must_purge_by,
         )
-        await self.outbox.announce(tx, now, [opened])
+        await self.outbox.announce(tx, now, [*commands, opened])
 
-    async def _send_chunk(
-        self, tx: Connection, job: UUID, items: Sequence[ToPurge], epoch: int, now: datetime
-    ) -> None:
-        chunk = new_id()
+    def _prepare(
+        self, job: UUID, chunk: UUID, items: Sequence[Due], epoch: int, now: datetime
+    ) -> PurgePrepare:
         first = items[0]
-        command = hashed(
+        return hashed(
             {
                 "job_id": str(job),
                 "chunk_id": str(chunk),
@@ -148,9 +155,6 @@ class PurgeLoop:
                 "not_after": now + COMMAND_LIVES,
             }
         )
-        records = [item.id for item in items]
-        await store.add_chunk(tx, chunk, command, records, now, now + self.answer_within)
-        await self.outbox.announce(tx, now, [command])
 
     async def _ask_again(self, tx: Connection, chunk: Chunk, now: datetime) -> None:
         """Send the command of a silent chunk again, waiting twice as long each time.

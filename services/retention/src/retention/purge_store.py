@@ -26,14 +26,13 @@ HELD = """
                AND (last_day IS NULL OR coalesce(anchor_day <= last_day, true)))
 """
 
-# That a purge may be ordered at the instant $1.
-DUE = f"""
-    (status = 'scheduled'
-     AND purge_from <= $1
-     AND chunk IS NULL
-     AND (not_before IS NULL OR not_before <= $1)
-     AND NOT {HELD})
+# Without one, no record need be looked at.
+SOME_HOLD = """
+    (SELECT EXISTS (SELECT FROM legal_hold WHERE protects_until IS NULL OR protects_until > $1))
 """
+
+# That a purge may be ordered at the instant $1, of a record that is not in one.
+DUE = f"(status = 'scheduled' AND purge_from <= $1 AND NOT {HELD})"
 
 
 # The same over purge_again, of which no more than the reference is known: a hold that names a
@@ -72,9 +71,16 @@ class ToPurge:
 
 @dataclass(frozen=True, slots=True)
 class Due(ToPurge):
-    """A record of the registry whose time is up, by its deadline key."""
+    """A record of the registry whose time is up, by its deadline key.
+
+    Attributes:
+        waited: The purge came to it before, and it was let go.
+        held: It has to wait for the end of a hold.
+    """
 
     key: int
+    waited: bool
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +101,122 @@ _CHUNK = "id, job, holder, command, refs, state, sent_at, attempts"
 
 
 async def due(tx: Connection, now: datetime, categories: Collection[str], limit: int) -> list[Due]:
-    """Return up to *limit* records of *categories* due at *now*, the longest due first.
+    """Return up to *limit* records of *categories* due at *now*, and as many that are held.
 
-    Left out are those under a legal hold or in the grace after one, those in a purge already and
-    those a holder refused for a time.
+    First those that the purge came to before and that may be tried again; then, of the keys that
+    are due longest, what it has not come to.  Say with :func:`come_to` what became of the latter.
     """
+    columns = "record.id, holder, record.category, record_id, policy_version, purge_from"
     rows = await tx.fetch(
         f"""
-        SELECT record.id, record.key, holder, record.category, record_id, policy_version,
-               purge_from, must_purge_by
-          FROM deadline_key
-          JOIN record ON record.key = deadline_key.id
-         WHERE record.category = ANY($2) AND {DUE}
+        SELECT {columns}, must_purge_by, record.key, true AS waited, false AS held
+          FROM purge_item
+          JOIN record ON record.id = purge_item.record
+          JOIN deadline_key ON deadline_key.id = record.key
+         WHERE chunk IS NULL
+           AND (not_before IS NULL OR not_before <= $1)
+           AND record.category = ANY($2)
+           AND {DUE}
       ORDER BY purge_from, record.id
          LIMIT $3
-        """,  # noqa: S608 - a constant condition
+        """,  # noqa: S608 - constants
         now,
         list(categories),
         limit,
     )
+    left = limit - len(rows)
+    # Who points records to a key shares its row until they commit: from here on, what is not seen
+    # yet gets a higher id than what is.
+    keys = await tx.fetch(
+        """
+        WITH waiting AS (
+            SELECT id, purge_from,
+                   sum(coalesce(records, 0)) OVER (ORDER BY purge_from, id) - records AS before
+              FROM deadline_key
+              LEFT JOIN (SELECT key, sum(records) AS records FROM key_records GROUP BY key)
+                        AS counted ON key = id
+             WHERE status = 'scheduled'
+               AND purge_from <= $1
+               AND category = ANY($2)
+               AND EXISTS (SELECT FROM record
+                            WHERE record.key = deadline_key.id AND record.id > issued_to)
+        )
+        SELECT id
+          FROM deadline_key
+         WHERE id IN (SELECT id FROM waiting WHERE before < $3)
+      ORDER BY purge_from, id
+           FOR UPDATE
+        """,
+        now,
+        list(categories),
+        left,
+    )
+    rows += await tx.fetch(
+        f"""
+        SELECT {columns}, must_purge_by, record.key, false AS waited,
+               {SOME_HOLD} AND {HELD} AS held
+          FROM unnest($2::bigint[]) WITH ORDINALITY AS wanted (id, place)
+          JOIN deadline_key USING (id)
+         CROSS JOIN LATERAL (
+               SELECT *
+                 FROM record
+                WHERE record.key = deadline_key.id
+                  AND record.id > issued_to
+                  AND NOT EXISTS (SELECT FROM purge_item WHERE record = record.id)
+             ORDER BY record.id
+                LIMIT $3
+               ) AS record
+      ORDER BY place, record.id
+         LIMIT $3
+        """,  # noqa: S608 - constants
+        now,
+        [key["id"] for key in keys],
+        left,
+    )
     return [Due(**row) for row in rows]
+
+
+async def come_to(tx: Connection, items: Collection[Due]) -> None:
+    """Note that the purge has come to *items*, all that :func:`due` found of their keys."""
+    furthest: dict[int, int] = {}
+    for item in items:
+        if not item.waited:
+            furthest[item.key] = max(item.id, furthest.get(item.key, 0))
+    await tx.execute(
+        """
+        UPDATE deadline_key
+           SET issued_to = reached.id
+          FROM unnest($1::bigint[], $2::bigint[]) AS reached (key, id)
+         WHERE deadline_key.id = reached.key
+        """,
+        list(furthest),
+        list(furthest.values()),
+    )
+    await tx.execute(
+        "INSERT INTO purge_item (record) SELECT unnest($1::bigint[])",
+        [item.id for item in items if item.held],
+    )
+
+
+async def sum_up(tx: Connection) -> None:
+    """Sum up the differences that records left for each key, so that few are left to read."""
+    await tx.execute(
+        """
+        WITH taken AS (
+            DELETE FROM key_tally
+             WHERE (key, holder) IN (SELECT key, holder
+                                       FROM key_tally
+                                   GROUP BY key, holder
+                                     HAVING count(*) > 1)
+         RETURNING key, holder, records
+        )
+        INSERT INTO key_tally
+             SELECT key, holder, sum(records)
+               FROM taken
+           GROUP BY key, holder
+             HAVING sum(records) <> 0
+        """
+    )
 
 
 async def still_due(tx: Connection, chunk: UUID, now: datetime) -> bool:
@@ -128,6 +230,7 @@ async def still_due(tx: Connection, chunk: UUID, now: datetime) -> bool:
             SELECT
               FROM record
               JOIN deadline_key ON deadline_key.id = record.key
+              JOIN purge_item ON purge_item.record = record.id
              WHERE chunk = $2
                AND (status <> 'scheduled' OR purge_from > $1 OR {HELD})
              UNION ALL
@@ -166,29 +269,47 @@ async def open_job(
     )
 
 
-async def add_chunk(
-    tx: Connection,
-    chunk: UUID,
-    command: PurgeCommand,
-    records: Sequence[int],
-    now: datetime,
-    next_try: datetime,
+async def add_chunks(
+    tx: Connection, chunks: Sequence[PurgeCommand], now: datetime, next_try: datetime
 ) -> None:
-    """Add a chunk whose first command goes out with this transaction."""
-    await tx.execute(
+    """Add chunks whose first commands go out with this transaction."""
+    await tx.executemany(
         """
         INSERT INTO purge_chunk (id, job, holder, command, refs, state, sent_at, next_try_at)
              VALUES ($1, $2, $3, $4, $5, 'preparing', $6, $7)
         """,
-        chunk,
-        UUID(command.job_id),
-        command.holder,
-        command.model_dump_json(),
-        list(command.refs),
-        now,
-        next_try,
+        [
+            (
+                UUID(command.chunk_id),
+                UUID(command.job_id),
+                command.holder,
+                command.model_dump_json(),
+                command.refs,
+                now,
+                next_try,
+            )
+            for command in chunks
+        ],
     )
-    await tx.execute("UPDATE record SET chunk = $1 WHERE id = ANY($2)", chunk, list(records))
+
+
+async def put_in_chunks(tx: Connection, pairs: Sequence[tuple[Due, UUID]]) -> None:
+    """Note which chunk each record is part of."""
+    await tx.execute(
+        """
+        UPDATE purge_item
+           SET chunk = put.chunk, not_before = NULL
+          FROM unnest($1::bigint[], $2::uuid[]) AS put (record, chunk)
+         WHERE purge_item.record = put.record
+        """,
+        [item.id for item, _ in pairs if item.waited],
+        [chunk for item, chunk in pairs if item.waited],
+    )
+    await tx.copy_records_to_table(
+        "purge_item",
+        records=[(item.id, chunk) for item, chunk in pairs if not item.waited],
+        columns=["record", "chunk"],
+    )
 
 
 async def lock_chunk(tx: Connection, chunk: UUID) -> Chunk | None:
@@ -272,9 +393,10 @@ async def release(
                SET chunk = NULL, not_before = $3
              WHERE chunk = $1 AND record_id = ANY($2)
         )
-        UPDATE record
+        UPDATE purge_item
            SET chunk = NULL, not_before = $3
-         WHERE chunk = $1 AND record_id = ANY($2)
+          FROM record
+         WHERE chunk = $1 AND record.id = purge_item.record AND record_id = ANY($2)
         """,
         chunk,
         list(refs),
@@ -288,8 +410,15 @@ async def forget_purged(tx: Connection, chunk: UUID) -> None:
         """
         WITH again AS (
             DELETE FROM purge_again WHERE chunk = $1
+        ), item AS (
+            DELETE FROM purge_item WHERE chunk = $1 RETURNING record
         ), gone AS (
-            DELETE FROM record WHERE chunk = $1 RETURNING holder, category, record_id
+            DELETE FROM record
+             USING item
+             WHERE id = item.record
+         RETURNING id, holder, category, record_id
+        ), told_of AS (
+            DELETE FROM record_subject USING gone WHERE record_subject.record = gone.id
         )
         DELETE FROM anchor
          USING gone
@@ -438,7 +567,8 @@ async def beyond_recall(tx: Connection, now: datetime) -> int:
         f"""
         SELECT (SELECT count(*)
                   FROM purge_chunk
-                  JOIN record ON record.chunk = purge_chunk.id
+                  JOIN purge_item ON purge_item.chunk = purge_chunk.id
+                  JOIN record ON record.id = purge_item.record
                   JOIN deadline_key ON deadline_key.id = record.key
                  WHERE purge_chunk.state = 'committing' AND {HELD})
              + (SELECT count(*)

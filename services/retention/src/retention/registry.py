@@ -7,7 +7,7 @@ it is computed once for each such key, and records point to keys.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 from retention import anchor, store
 from retention.anchor import Facts, Resolved, ServiceEvent, resolve
@@ -17,7 +17,7 @@ from retention.explanation import Phrase, say
 from retention.law import FinancialYear, FinancialYears
 from retention.override import Covered, Hold, Scope, override
 from retention.policy import Policies, Policy
-from retention.store import AnchorRow, Record, Ref
+from retention.store import KEY, AnchorRow, Identity, NewRecord, Record, Ref
 from shared.errors import Rejected
 from shared.postgres import Connection
 
@@ -61,15 +61,41 @@ class Registry:
         if holder not in self.policies.holders:
             raise Rejected("there is no such holder", code="unknown-holder")
 
+    async def register(self, tx: Connection, records: Sequence[NewRecord]) -> set[Ref]:
+        """Register records; return those whose deadline depends on others and is to be refreshed.
+
+        What is known of them so far must have been noted before.
+        """
+        first: dict[Ref, NewRecord] = {}
+        again = [r for r in records if first.setdefault(r.ref, r) is not r]
+        alone = [r for r in first.values() if r.document is None]
+        grouped = [r for r in first.values() if r.document is not None]
+        named = [Record(0, *r.ref, r.entity, r.customer_id, None, r.scheme) for r in alone]
+        keys = await self._keys(tx, named)
+        fresh = [replace(record, key=key) for record, key in zip(alone, keys, strict=True)]
+        again += await store.register(tx, [*fresh, *grouped])
+        await store.register_again(tx, again)
+        return {record.ref for record in (*again, *grouped)}
+
     async def refresh(self, tx: Connection, records: Sequence[Record]) -> None:
         """Find the deadline of *records* anew and point them to it."""
+        keys = await self._keys(tx, records)
+        pairs = [(record.id, key) for record, key in zip(records, keys, strict=True)]
+        await store.point_to_keys(tx, pairs)
+
+    async def _keys(self, tx: Connection, records: Sequence[Record]) -> list[int]:
+        """Return the ids of the deadline keys of *records*, which stay until *tx* ends."""
         if not records:
-            return
+            return []
         resolved = await self._resolved(tx, records)
         keys = [_identity(r, found) for r, found in zip(records, resolved, strict=True)]
-        ids = await self._put(tx, dict(zip(keys, resolved, strict=True)))
-        pairs = [(record.id, ids[key]) for record, key in zip(records, keys, strict=True)]
-        await store.point_to_keys(tx, pairs)
+        by_key = dict(zip(keys, resolved, strict=True))
+        ids = await store.share_keys(tx, by_key)
+        missing = {key: found for key, found in by_key.items() if key not in ids}
+        if missing:
+            await self._put(tx, missing)
+            ids |= await store.share_keys(tx, missing)
+        return [ids[key] for key in keys]
 
     async def explain(self, tx: Connection, ref: Ref, as_of: date) -> tuple[Record, Deadline]:
         """Return a record and its deadline, holds and all, with every step that leads to it.
@@ -95,42 +121,30 @@ class Registry:
         holds = [_hold(row) for row in await store.holds(tx) if _scope(row).covers(covered)]
         return record, override(deadline, as_of=as_of, holds=holds)
 
-    async def refresh_entity(self, tx: Connection, entity: str) -> None:
-        """Compute all deadline keys of an entity anew: its financial years have changed."""
-        keys = await store.keys_of_entity(tx, entity)
-        await self._put(
-            tx,
-            {
-                tuple(key.values()): Resolved(
-                    key["anchor_state"],
-                    key["anchor_day"],
-                    missing=Phrase(key["lacking"]) if key["lacking"] else None,
-                )
-                for key in keys
-                if key["category"] in self.policies.by_category
-            },
-        )
+    async def refresh_keys(
+        self, tx: Connection, *, entities: Collection[str] = (), categories: Collection[str] = ()
+    ) -> None:
+        """Compute all deadline keys of some entities or categories anew.
+
+        Financial years have changed, or policies.
+        """
+        keys = await store.keys_of(tx, entities=entities, categories=categories)
+        await self._put(tx, {key: _resolved(key) for key in keys if self._known(key[1])})
 
     def _known(self, category: str) -> bool:
         policy = self.policies.by_category.get(category)
         return policy is not None and policy.stored
 
-    async def _put(
-        self, tx: Connection, keys: Mapping[tuple[Any, ...], Resolved]
-    ) -> dict[tuple[Any, ...], int]:
+    async def _put(self, tx: Connection, keys: Mapping[Identity, Resolved]) -> None:
         if not keys:
-            return {}
+            return
         years = await _years(tx, {key[0] for key in keys})
         rows = [self._row(key, resolved, years[key[0]]) for key, resolved in keys.items()]
         # In one order, so that two replicas cannot wait for each other.
-        ordered = sorted(rows, key=lambda row: [str(row[c]) for c in _IDENTITY])
-        ids = await store.put_keys(tx, ordered)
-        return {
-            tuple(row[c] for c in _IDENTITY): id_ for row, id_ in zip(ordered, ids, strict=True)
-        }
+        await store.put_keys(tx, sorted(rows, key=lambda row: [str(row[c]) for c in _IDENTITY]))
 
     def _deadline(
-        self, key: tuple[Any, ...], resolved: Resolved, years: FinancialYears | None
+        self, key: Identity, resolved: Resolved, years: FinancialYears | None
     ) -> Deadline:
         circumstances = Circumstances(
             years=years or FinancialYears(), vat_scheme="oss" if key[2] == "oss" else None
@@ -141,7 +155,7 @@ class Registry:
         return deadline
 
     def _row(
-        self, key: tuple[Any, ...], resolved: Resolved, years: FinancialYears | None
+        self, key: Identity, resolved: Resolved, years: FinancialYears | None
     ) -> dict[str, Any]:
         deadline = self._deadline(key, resolved, years)
         return {
@@ -151,6 +165,7 @@ class Registry:
             "why": str(deadline.missing or ""),
             "provisional": deadline.provisional,
             "keep_through": deadline.keep_through,
+            "floor": deadline.floor,
             "purge_from": deadline.purge_from,
             "must_purge_by": deadline.must_purge_by,
         }
@@ -206,12 +221,18 @@ class Registry:
         return resolve(policy.clock, facts, group="own").day
 
 
-_IDENTITY = ("entity", "category", "scheme", "anchor_state", "anchor_day", "lacking")
+_IDENTITY = KEY[:6]
 
 
-def _identity(record: Record, resolved: Resolved) -> tuple[Any, ...]:
+def _identity(record: Record, resolved: Resolved) -> Identity:
     lacking = str(resolved.missing or "")
     return record.entity, record.category, record.scheme, resolved.state, resolved.day, lacking
+
+
+def _resolved(key: Identity) -> Resolved:
+    """Return what a record of a key was resolved to, as far as the key tells."""
+    _, _, _, state, day, lacking = key
+    return Resolved(cast("Any", state), day, missing=Phrase(lacking) if lacking else None)
 
 
 def _hold(row: Mapping[str, Any]) -> Hold:

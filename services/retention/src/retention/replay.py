@@ -101,7 +101,7 @@ class Replay:
                 "not_after": now + COMMAND_LIVES,
             }
         )
-        await purge_store.add_chunk(tx, chunk, command, [], now, now + self.loop.answer_within)
+        await purge_store.add_chunks(tx, [command], now, now + self.loop.answer_within)
         await replay_store.put_in_chunk(tx, chunk, items)
         await self.loop.outbox.announce(tx, now, [command])
 

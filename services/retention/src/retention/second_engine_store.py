@@ -142,7 +142,7 @@ async def keys_in_use(tx: Connection, categories: Collection[str]) -> list[int]:
           FROM deadline_key
          WHERE category = ANY($1)
            AND status = 'scheduled'
-           AND EXISTS (SELECT FROM record WHERE key = deadline_key.id AND chunk IS NULL)
+           AND id IN (SELECT key FROM key_records)
         """,
         list(categories),
     )
@@ -151,7 +151,15 @@ async def keys_in_use(tx: Connection, categories: Collection[str]) -> list[int]:
 
 async def keys_of_chunk(tx: Connection, chunk: UUID) -> list[int]:
     """Return the keys that the records of a purge chunk point to."""
-    rows = await tx.fetch("SELECT DISTINCT key FROM record WHERE chunk = $1", chunk)
+    rows = await tx.fetch(
+        """
+        SELECT DISTINCT key
+          FROM record
+          JOIN purge_item ON purge_item.record = record.id
+         WHERE chunk = $1
+        """,
+        chunk,
+    )
     return [row["key"] for row in rows]
 
 

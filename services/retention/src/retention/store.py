@@ -3,14 +3,23 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from retention.anchor import ServiceChange
 from shared.postgres import Connection
 
-Ref = tuple[str, str, str]
+Ref: TypeAlias = tuple[str, str, str]
 """Holder, category and record id."""
+
+Identity: TypeAlias = tuple[str, str, str, str, date | None, str]
+"""What a deadline depends on: entity, category, VAT scheme, anchor state and day, what lacks."""
+
+KEY: Final = (
+    "entity", "category", "scheme", "anchor_state", "anchor_day", "lacking", "policy_version",
+    "status", "why", "provisional", "keep_through", "floor", "purge_from", "must_purge_by",
+)  # fmt: skip
+"""What is kept of a deadline key: its identity, and what was computed for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,30 @@ class Record:
     customer_id: str | None
     document: str | None
     scheme: str
+
+    @property
+    def ref(self) -> Ref:
+        """What identifies it outside."""
+        return self.holder, self.category, self.record_id
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A record about to be registered.
+
+    Attributes:
+        key: The id of its deadline key, if that is known already.
+    """
+
+    holder: str
+    category: str
+    record_id: str
+    entity: str
+    customer_id: str | None
+    document: str | None
+    scheme: str
+    registered_at: datetime
+    key: int | None = None
 
     @property
     def ref(self) -> Ref:
@@ -55,22 +88,35 @@ class ServiceRow:
     event: str
 
 
-async def register(tx: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Add records (holder, category, id, entity, customer, document, scheme, registered at).
-
-    What is known stays: a later registration fills in what was missing.
-    """
-    await tx.executemany(
+async def register(tx: Connection, records: Sequence[NewRecord]) -> list[NewRecord]:
+    """Add records; return those that were there before, with which nothing was done."""
+    rows = await tx.fetch(
         """
         INSERT INTO record (holder, category, record_id, entity, customer_id, document, scheme,
-                            registered_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-        ON CONFLICT (holder, category, record_id) DO UPDATE
-                SET customer_id = coalesce(record.customer_id, EXCLUDED.customer_id),
-                    document = coalesce(record.document, EXCLUDED.document),
-                    scheme = greatest(record.scheme, EXCLUDED.scheme)
+                            registered_at, key)
+             SELECT *
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+                           $7::text[], $8::timestamptz[], $9::bigint[])
+        ON CONFLICT DO NOTHING
+          RETURNING holder, category, record_id
         """,
-        rows,
+        *([getattr(record, name) for record in records] for name in NewRecord.__slots__),
+    )
+    added = {tuple(row) for row in rows}
+    return [record for record in records if record.ref not in added]
+
+
+async def register_again(tx: Connection, records: Sequence[NewRecord]) -> None:
+    """Fill in what was missing of records that are there; what is known stays."""
+    await tx.executemany(
+        """
+        UPDATE record
+           SET customer_id = coalesce(customer_id, $4),
+               document = coalesce(document, $5),
+               scheme = greatest(scheme, $6)
+         WHERE (holder, category, record_id) = ($1, $2, $3)
+        """,
+        [(*record.ref, record.customer_id, record.document, record.scheme) for record in records],
     )
 
 
@@ -96,23 +142,44 @@ async def link(tx: Connection, ref: Ref, document: str) -> bool:
 
 async def forget(tx: Connection, refs: Sequence[Ref]) -> None:
     """Delete records that are gone, and what was known of them."""
-    for table in ("record", "anchor"):
-        await tx.executemany(
-            f"DELETE FROM {table} WHERE (holder, category, record_id) = ($1, $2, $3)",  # noqa: S608
-            refs,
+    await tx.execute(
+        """
+        WITH wanted AS (
+            SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+                          AS named (holder, category, record_id)
+        ), gone AS (
+            DELETE FROM record
+             USING wanted
+             WHERE (record.holder, record.category, record.record_id)
+                 = (wanted.holder, wanted.category, wanted.record_id)
+         RETURNING id
+        ), item AS (
+            DELETE FROM purge_item USING gone WHERE purge_item.record = gone.id
+        ), told_of AS (
+            DELETE FROM record_subject USING gone WHERE record_subject.record = gone.id
         )
+        DELETE FROM anchor
+         USING wanted
+         WHERE (anchor.holder, anchor.category, anchor.record_id)
+             = (wanted.holder, wanted.category, wanted.record_id)
+        """,
+        *(list(column) for column in zip(*refs, strict=True)),
+    )
 
 
 async def add_anchors(tx: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Add occurrences (holder, category, id, anchor id, kind, day, event)."""
-    await tx.executemany(
+    """Add occurrences (holder, category, id, anchor id, kind, day, event); the last one counts."""
+    newest = {row[:4]: row for row in rows}
+    await tx.execute(
         """
         INSERT INTO anchor (holder, category, record_id, anchor_id, kind, day, event)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             SELECT *
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::date[],
+                           $7::text[])
         ON CONFLICT (holder, category, record_id, anchor_id) DO UPDATE
                 SET kind = EXCLUDED.kind, day = EXCLUDED.day, event = EXCLUDED.event
         """,
-        rows,
+        *(list(column) for column in zip(*newest.values(), strict=True)),
     )
 
 
@@ -297,58 +364,97 @@ async def customer_anchors(
     return found
 
 
-async def put_keys(tx: Connection, keys: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Store deadline keys with what was computed for them; return their ids in order."""
-    columns = (
-        "entity", "category", "scheme", "anchor_state", "anchor_day", "lacking", "policy_version",
-        "status", "why", "provisional", "keep_through", "purge_from", "must_purge_by",
-    )  # fmt: skip
+async def share_keys(tx: Connection, identities: Collection[Identity]) -> dict[Identity, int]:
+    """Return the ids of those deadline keys that exist; they stay as they are until *tx* ends.
+
+    Whoever points records to a key shares it first, so that a purge cannot pass them by.
+    """
     rows = await tx.fetch(
         """
-        INSERT INTO deadline_key (entity, category, scheme, anchor_state, anchor_day, lacking,
-                                  policy_version, status, why, provisional, keep_through,
-                                  purge_from, must_purge_by)
+        WITH wanted AS (
+            SELECT *
+              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::date[], $6::text[])
+                   AS named (entity, category, scheme, anchor_state, anchor_day, lacking)
+        )
+        SELECT id, entity, category, scheme, anchor_state, anchor_day, lacking
+          FROM deadline_key
+         WHERE id IN (
+               SELECT id
+                 FROM wanted
+                 JOIN deadline_key
+                USING (entity, category, scheme, anchor_state, anchor_day, lacking)
+                UNION ALL
+               SELECT id
+                 FROM wanted
+                 JOIN deadline_key USING (entity, category, scheme, anchor_state, lacking)
+                WHERE wanted.anchor_day IS NULL AND deadline_key.anchor_day IS NULL)
+      ORDER BY id
+           FOR SHARE
+        """,
+        *(list(column) for column in zip(*identities, strict=True)),
+    )
+    return {tuple(row)[1:]: row["id"] for row in rows}
+
+
+async def put_keys(tx: Connection, keys: Sequence[Mapping[str, Any]]) -> None:
+    """Store deadline keys with what was computed for them."""
+    await tx.execute(
+        f"""
+        INSERT INTO deadline_key ({", ".join(KEY)})
              SELECT *
                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::date[], $6::text[],
                            $7::int[], $8::text[], $9::text[], $10::boolean[], $11::date[],
-                           $12::timestamptz[], $13::timestamptz[])
+                           $12::date[], $13::timestamptz[], $14::timestamptz[])
         ON CONFLICT (entity, category, scheme, anchor_state, anchor_day, lacking) DO UPDATE
                 SET policy_version = EXCLUDED.policy_version,
                     status = EXCLUDED.status,
                     why = EXCLUDED.why,
                     provisional = EXCLUDED.provisional,
                     keep_through = EXCLUDED.keep_through,
+                    floor = EXCLUDED.floor,
                     purge_from = EXCLUDED.purge_from,
                     must_purge_by = EXCLUDED.must_purge_by
-          RETURNING id, entity, category, scheme, anchor_state, anchor_day, lacking
-        """,
-        *([key[column] for key in keys] for column in columns),
+        """,  # noqa: S608 - names of columns
+        *([key[column] for key in keys] for column in KEY),
     )
-    ids = {tuple(row)[1:]: row["id"] for row in rows}
-    return [ids[tuple(key[column] for column in columns[:6])] for key in keys]
 
 
-async def keys_of_entity(tx: Connection, entity: str) -> list[dict[str, Any]]:
-    """Return what identifies each deadline key of an entity."""
+async def keys_of(
+    tx: Connection, *, entities: Collection[str] = (), categories: Collection[str] = ()
+) -> list[Identity]:
+    """Return what identifies each deadline key of some entities or of some categories."""
     rows = await tx.fetch(
         """
         SELECT entity, category, scheme, anchor_state, anchor_day, lacking
           FROM deadline_key
-         WHERE entity = $1
+         WHERE entity = ANY($1) OR category = ANY($2)
         """,
-        entity,
+        list(entities),
+        list(categories),
     )
-    return [dict(row) for row in rows]
+    return [tuple(row) for row in rows]
 
 
 async def point_to_keys(tx: Connection, pairs: Sequence[tuple[int, int]]) -> None:
-    """Point records (by id) to deadline keys (by id)."""
+    """Point records (by id) to deadline keys (by id), which this transaction shares.
+
+    Where a purge has passed by, it finds them all the same.
+    """
     await tx.execute(
         """
-        UPDATE record
-           SET key = wanted.key
-          FROM unnest($1::bigint[], $2::bigint[]) AS wanted (id, key)
-         WHERE record.id = wanted.id AND record.key IS DISTINCT FROM wanted.key
+        WITH moved AS (
+            UPDATE record
+               SET key = wanted.key
+              FROM unnest($1::bigint[], $2::bigint[]) AS wanted (id, key)
+             WHERE record.id = wanted.id AND record.key IS DISTINCT FROM wanted.key
+         RETURNING record.id, wanted.key
+        )
+        INSERT INTO purge_item (record)
+             SELECT moved.id
+               FROM moved
+               JOIN deadline_key ON deadline_key.id = moved.key
+              WHERE moved.id <= issued_to
+        ON CONFLICT DO NOTHING
         """,
         [record for record, _ in pairs],
         [key for _, key in pairs],

@@ -96,7 +96,7 @@ def test_no_order_of_arrival_changes_a_deadline(retention_db: Database) -> None:
         await connection.execute(f"TRUNCATE {TABLES} CASCADE")
         await connection.close()
         async with open_pool(retention_db.service, "test") as pool:
-            retention = Retention(pool)
+            retention = await Retention.on(pool)
             for start in range(0, len(events), batch):
                 await retention.take(*events[start : start + batch])
             rows = await pool.fetch(

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
@@ -13,9 +13,11 @@ from tests.conftest import Database
 from tests.integration.events import event
 
 from retention import policy, store
+from retention.activation import Activation
 from retention.calendar import civil_day, day_after, start_of
 from retention.handlers import Handlers
 from retention.holds import Holds
+from retention.in_force import InForce
 from retention.limits import Limits
 from retention.override import Scope
 from retention.purge import PurgeLoop
@@ -49,15 +51,26 @@ class Retention:
     def __init__(self, pool: Pool, limits: Limits = NO_LIMITS) -> None:
         self.pool = pool
         self.clock = VirtualClock(MIDNIGHT - timedelta(seconds=1))
-        outbox = Outbox("//test/retention")
-        policies = policy.load(POLICIES)
-        actions = {p.category: p.action for p in policies.by_category.values() if p.stored}
-        rules = {p.category: p.rule.model_dump(mode="json") for p in policies.by_category.values()}
+        self.outbox = Outbox("//test/retention")
+        self.policies = policy.load(POLICIES)
+        self.in_force = InForce(self.policies.holders)
         self.loop = PurgeLoop(
-            outbox, self.clock, actions, rules, ANSWER_WITHIN, ALERT_AFTER, 10_000, limits
+            self.outbox, self.clock, self.in_force, ANSWER_WITHIN, ALERT_AFTER, 10_000, limits
         )
-        self.handlers = Handlers(Registry(policies), self.loop)
-        self.holds = Holds(outbox, self.clock)
+        self.registry = Registry(self.in_force)
+        self.handlers = Handlers(self.registry, self.loop)
+        self.holds = Holds(self.outbox, self.clock)
+
+    @classmethod
+    async def on(cls, pool: Pool, limits: Limits = NO_LIMITS) -> Self:
+        """Return the parts as they are once the service has started."""
+        made = cls(pool, limits)
+        await made.start()
+        await made.announced()
+        return made
+
+    async def start(self) -> None:
+        await Activation(self.registry, self.policies, self.outbox, self.clock).run(self.pool)
 
     async def take(self, *facts: Data) -> None:
         async with transaction(self.pool) as tx:
@@ -131,7 +144,7 @@ def named(announced: Sequence[Data], kind: str) -> list[Any]:
 @pytest.fixture
 async def retention(retention_db: Database) -> AsyncIterator[Retention]:
     async with open_pool(retention_db.service, "test") as pool:
-        yield Retention(pool)
+        yield await Retention.on(pool)
 
 
 async def prepared(retention: Retention, exceptions: Sequence[PurgeException] = ()) -> list[Data]:

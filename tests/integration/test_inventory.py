@@ -20,7 +20,7 @@ FINGERPRINT = "inventory/billing/billing.invoice"
 @pytest.fixture
 async def retention(retention_db: Database) -> AsyncIterator[Retention]:
     async with open_pool(retention_db.service, "test") as pool:
-        yield Retention(pool)
+        yield await Retention.on(pool)
 
 
 def inventory(

@@ -31,7 +31,7 @@ CATEGORY = "billing.invoice"
 @pytest.fixture
 async def retention(retention_db: Database) -> AsyncIterator[Retention]:
     async with open_pool(retention_db.service, "test") as pool:
-        yield Retention(pool, LIMITS)
+        yield await Retention.on(pool, LIMITS)
 
 
 def guard(retention: Retention) -> Guard:

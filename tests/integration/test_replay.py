@@ -56,7 +56,7 @@ class Restorable(Retention):
 @pytest.fixture
 async def retention(retention_db: Database) -> AsyncIterator[Restorable]:
     async with open_pool(retention_db.service, "test") as pool:
-        yield Restorable(pool)
+        yield await Restorable.on(pool)
 
 
 @pytest.fixture

@@ -235,6 +235,38 @@ def policy_check(
     print(f"{len(policies.by_category)} policies, {len(policies.holders)} holders: all is well")
 
 
+@policy_app.command("plan")
+def policy_plan(
+    folder: Annotated[Path, typer.Argument(help="Folder with the policies.")] = Path("policies"),
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Show what it would do to put the policies of a folder in force; nothing changes yet."""
+    from gallra import policies  # noqa: PLC0415
+
+    made, in_force = _held(lambda: policies.plan(data, folder))
+    found = {"plan": made.sha256.hex(), "made_on": made.made_on, "effects": made.shown}
+    _print(found, as_json, lambda: policies.in_words(made, in_force))
+    if not as_json:
+        print(f"two people approve it: gallra policy apply {made.sha256.hex()[:12]} --by ACCOUNT")
+
+
+@policy_app.command("apply")
+def policy_apply(
+    plan: Annotated[str, typer.Argument(help="Hash of the plan, or the beginning of it.")],
+    by: Annotated[str, typer.Option(help="Account of the person who approves it.")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Approve a plan; when another person does too, it is in force."""
+    from gallra import policies  # noqa: PLC0415
+
+    applied = _held(lambda: policies.approve(data, plan, by=by))
+    if applied is None:
+        print("noted; it is applied when another person says the same")
+    else:
+        print("in force: " + ", ".join(f"{p.category} {p.version}" for p in applied.policies))
+
+
 @hold_app.command("place")
 def hold_place(  # noqa: PLR0913, PLR0917 - options are named by who calls
     reason: Annotated[str, typer.Option(help="Why; it goes into the master log.")],
@@ -321,11 +353,12 @@ def hold_list(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
 
 def _held(work: Callable[[], Any]) -> Any:
     from gallra.stackfile import NoStackError  # noqa: PLC0415
+    from shared.document import DocumentError  # noqa: PLC0415
     from shared.errors import Rejected  # noqa: PLC0415
 
     try:
         return asyncio.run(work())
-    except (NoStackError, Rejected) as error:
+    except (NoStackError, Rejected, DocumentError) as error:
         _fail(error)
 
 

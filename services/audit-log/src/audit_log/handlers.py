@@ -19,6 +19,7 @@ from shared.events.gallra import (
     HoldReleaseAsked,
     HoldReleased,
     PolicyActivated,
+    PolicyPlanApproved,
     PurgeCommand,
     PurgeJobApproved,
 )
@@ -138,9 +139,9 @@ def draft(event: Event, *, keep_network: bool = False) -> Draft:
             who = {name: content.pop(name) for name in names if content.get(name) is not None}
             found_by = Search(event.type.name, actor=who["by"], target=event.data.hold_id)
             return _draft(event, Kind.HOLD, {"who": who, "what": content}, found_by)
-        case PurgeJobApproved(by=by, category=category):
+        case PurgeJobApproved(by=by, category=subject) | PolicyPlanApproved(by=by, plan=subject):
             who = {"by": content.pop("by")}
-            found_by = Search(event.type.name, actor=by, target=category)
+            found_by = Search(event.type.name, actor=by, target=subject)
             return _draft(event, Kind.EVENT, {"who": who, "what": content}, found_by)
         case _:
             return _draft(event, Kind.EVENT, {"what": content}, found_by)

@@ -1,66 +1,63 @@
-"""Puts the policies that a service was started with in force, and says so in the master log."""
+"""Puts the policies of new categories in force; any other change is planned first."""
 
-import hashlib
 from dataclasses import dataclass
 
 from retention import second_engine_store, store
-from retention.policy import Policy
+from retention.policy import Policies, Policy
 from retention.registry import Registry
 from retention.rule import Period
+from shared import logs
+from shared.canonical import digest
 from shared.clock import Clock
 from shared.events.gallra import PolicyActivated
 from shared.outbox import Outbox
 from shared.postgres import Pool, transaction
-from shared.settings import SettingsError
+
+_log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """Compares the policies at hand with those in force."""
+    """Compares the policies at hand with those in force, when the service starts."""
 
     registry: Registry
+    policies: Policies
     outbox: Outbox
     clock: Clock
 
     async def run(self, pool: Pool) -> None:
-        """Activate new versions and find the deadlines of the records they cover anew.
+        """Activate policies of categories that had none: there is no data that they could move.
 
-        Those of frozen categories too, so that a wrong date is put right by a restart.
-
-        Raises:
-            SettingsError: a policy was changed without a new version, or is older than what is in
-                force.
+        Deadlines of frozen categories are found anew: so a wrong date is put right by a restart.
         """
         now = self.clock.now()
         async with transaction(pool) as tx:
-            await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('policies', 0))")
-            in_force = await store.policies(tx)
-            changed = set(await second_engine_store.frozen(tx))
-            for category, policy in sorted(self.registry.policies.by_category.items()):
-                sha256 = _digest(policy)
-                version, known = in_force.get(category, (0, b""))
-                if (version, known) == (policy.version, sha256):
-                    continue
-                if policy.version <= version:
-                    raise SettingsError(
-                        f"policies/{category}.yaml: version {version} is in force with other"
-                        f" content; give the change version {version + 1}"
+            await store.policies_change(tx)
+            history = await self.registry.in_force.read(tx)
+            for category, policy in sorted(self.policies.by_category.items()):
+                in_force = history.newest.get(category)
+                if in_force is None:
+                    await store.put_policy(tx, policy, fingerprint(policy), now)
+                    await self.outbox.announce(tx, now, [activated(policy)])
+                elif in_force != policy:
+                    _log.warning(
+                        "a policy file is not what is in force: see `gallra policy plan`",
+                        category=category,
+                        in_force=in_force.version,
+                        in_file=policy.version,
                     )
-                await store.put_policy(tx, category, policy.version, sha256, now)
-                activated = _activated(policy, sha256)
-                await self.outbox.announce(tx, now, [activated])
-                if version:
-                    changed.add(category)
-            await self.registry.refresh_keys(tx, categories=changed)
+            await self.registry.in_force.read(tx)
+            await self.registry.refresh_keys(tx, categories=await second_engine_store.frozen(tx))
 
 
-def _activated(policy: Policy, sha256: bytes) -> PolicyActivated:
+def activated(policy: Policy) -> PolicyActivated:
+    """Return what the master log is told of a version."""
     period = policy.rule if isinstance(policy.rule, Period) else None
     clock = policy.clock
     return PolicyActivated(
         category=policy.category,
         version=policy.version,
-        sha256=sha256.hex(),
+        sha256=fingerprint(policy).hex(),
         log_class=policy.log_class,
         keep_months=period and period.months,
         keep_days=period and period.days,
@@ -71,8 +68,11 @@ def _activated(policy: Policy, sha256: bytes) -> PolicyActivated:
         and clock is not None
         and not clock.while_service,
         action=policy.action,
+        effective_from=policy.effective_from,
+        existing=policy.existing,
     )
 
 
-def _digest(policy: Policy) -> bytes:
-    return hashlib.sha256(policy.model_dump_json().encode()).digest()
+def fingerprint(policy: Policy) -> bytes:
+    """Return the SHA-256 of all that a version says."""
+    return digest(policy.model_dump_json().encode())

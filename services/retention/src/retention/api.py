@@ -86,7 +86,8 @@ async def _make(state: State, start: date | None, end: date | None, as_of: date 
         purged = await report_store.purged(tx, first, last)
         events = {row["closed_event"] for row in purged if row["closed_event"]}
         entries = await _entries(state.audit_log_url, events)
-        return await make(tx, state.policies, span, now, entries)
+        history = await state.registry.in_force.read(tx)
+        return await make(tx, history.newest, span, now, entries)
 
 
 async def _entries(audit_log_url: str, events: Collection[str]) -> dict[str, int]:
@@ -132,6 +133,7 @@ async def deadline(
     day = as_of or civil_day(state.clock.now())
     pool: Pool = state.pool
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
+        await state.registry.in_force.read(tx)
         record, found = await state.registry.explain(tx, (holder, category, record_id), day)
     translate = translator("retention", lang)
     return {

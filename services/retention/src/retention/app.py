@@ -4,6 +4,7 @@ from retention import policy
 from retention.activation import Activation
 from retention.api import ROUTES, SOURCE
 from retention.handlers import CONSUMES, Handlers
+from retention.in_force import InForce
 from retention.limits import Limits
 from retention.purge import PurgeLoop
 from retention.registry import Registry
@@ -25,12 +26,12 @@ def build(settings: Settings) -> Service:
         policies = policy.load(settings.policies)
     except DocumentError as error:
         raise SettingsError(f"GALLRA_POLICIES:\n{error}") from error
-    registry = Registry(policies)
+    in_force = InForce(policies.holders)
+    registry = Registry(in_force)
     loop = PurgeLoop(
         outbox=outbox,
         clock=clock,
-        actions={p.category: p.action for p in policies.by_category.values() if p.stored},
-        rules={p.category: p.rule.model_dump(mode="json") for p in policies.by_category.values()},
+        in_force=in_force,
         answer_within=settings.answer_within,
         alert_after=settings.alert_after,
         limit=settings.sweep_limit,
@@ -55,9 +56,8 @@ def build(settings: Settings) -> Service:
             Job("replay", settings.sweep_every, Replay(loop).sweep),
         ],
         routes=ROUTES,
-        on_start=Activation(registry, outbox, clock).run,
+        on_start=Activation(registry, policies, outbox, clock).run,
         state={
-            "policies": policies,
             "registry": registry,
             "outbox": outbox,
             "clock": clock,

@@ -67,6 +67,9 @@ class Handlers:
 
     async def handle(self, tx: Connection, events: Sequence[Event]) -> None:
         """Handle a batch: note all facts in order, then find the deadlines they change."""
+        if any(isinstance(event.data, FiscalYearEvent) for event in events):
+            await store.policies_change(tx)
+        await self.registry.in_force.read(tx)
         touched = _Touched()
         for registrations, run in groupby(events, lambda e: isinstance(e.data, RecordRegistered)):
             if registrations:

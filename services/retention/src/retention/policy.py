@@ -107,6 +107,14 @@ class Policy(Terms):
         """Whether any system of ours keeps such data."""
         return not isinstance(self.rule, NeverStored)
 
+    def same_clock(self, other: "Policy") -> bool:
+        """Return whether both find the same day from which the time of any record runs."""
+        return (self.clock, self.group, self.extension_basis) == (
+            other.clock,
+            other.group,
+            other.extension_basis,
+        )
+
 
 class HolderEntry(Closed):
     """A system that stores personal data.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from itertools import groupby
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,7 @@ from retention import certificate, guard, inventory_store, replay_store, second_
 from retention import purge_store as store
 from retention.calendar import civil_day
 from retention.guard import Guard
+from retention.in_force import InForce
 from retention.limits import Limits
 from retention.purge_store import Chunk, Due
 from retention.store import hold_epoch
@@ -58,8 +59,7 @@ class PurgeLoop:
     """Brings every record that is due to a confirmed end.
 
     Attributes:
-        actions: What is done to a record of each category: ``erase`` or ``anonymise``.
-        rules: The rule of each category, as its policy says it.
+        in_force: The policies.
         answer_within: How long a holder may take before it is asked again.
         alert_after: How long a holder may be silent before on-call is told.
         limit: Records ordered per sweep.
@@ -68,8 +68,7 @@ class PurgeLoop:
 
     outbox: Outbox
     clock: Clock
-    actions: Mapping[str, Literal["erase", "anonymise"]]
-    rules: Mapping[str, Mapping[str, Any]]
+    in_force: InForce
     answer_within: timedelta
     alert_after: timedelta
     limit: int
@@ -89,14 +88,15 @@ class PurgeLoop:
         async with transaction(pool) as tx:
             if not await sole(tx, "purge"):
                 return 0
+            history = await self.in_force.read(tx)
             epoch = await hold_epoch(tx)
             guarding = Guard(self.outbox, self.clock, self.limits)
-            if await guarding.foresee(tx, self.actions, now):
-                await second_engine.inspect(tx, self.rules, now)
-            frozen = await second_engine.frozen(tx, self.rules)
-            categories = await guarding.passing(tx, self.actions.keys() - frozen, now)
+            if await guarding.foresee(tx, history.stored, now):
+                await second_engine.inspect(tx, history.as_json, now)
+            frozen = await second_engine.frozen(tx, history.as_json)
+            categories = await guarding.passing(tx, history.stored - frozen, now)
             found = await store.due(tx, now, categories, self.limit)
-            items = await second_engine.agreed(tx, self.rules, found, now)
+            items = await second_engine.agreed(tx, history.as_json, found, now)
             await store.come_to(tx, items)
             free = [item for item in items if not item.held]
             by_category = sorted(free, key=lambda d: (d.category, d.policy_version))
@@ -140,13 +140,14 @@ class PurgeLoop:
         self, job: UUID, chunk: UUID, items: Sequence[Due], epoch: int, now: datetime
     ) -> PurgePrepare:
         first = items[0]
+        policy = self.in_force.history.version(first.category, first.policy_version)
         return hashed(
             {
                 "job_id": str(job),
                 "chunk_id": str(chunk),
                 "holder": first.holder,
                 "category": first.category,
-                "action": self.actions[first.category],
+                "action": policy.action,
                 "refs": [item.record_id for item in items],
                 "reason": "deadline",
                 "policy_version": first.policy_version,
@@ -173,11 +174,12 @@ class PurgeLoop:
     async def _close(self, tx: Connection, job: Mapping[str, Any], now: datetime) -> None:
         counted = {name: job[name] for name in Counts.model_fields}
         names = ("category", "reason", "policy_version", "records", "opened_at", "must_purge_by")
+        policy = self.in_force.history.version(job["category"], job["policy_version"])
         stated = canonical(
             certificate.statement(
                 {"job_id": str(job["id"]), **{name: job[name] for name in names}},
                 await store.attested(tx, job["id"]),
-                self.rules.get(job["category"], {}),  # a replay may outlive its policy
+                policy.rule.model_dump(mode="json"),
             )
         )
         closed = PurgeJobClosed(
@@ -241,7 +243,7 @@ class PurgeLoop:
         """Return True if nothing has happened that a chunk should not be erased for."""
         if await hold_epoch(tx) != _command(chunk).hold_epoch:
             return False
-        if not await second_engine.agrees_on(tx, self.rules, chunk.id):
+        if not await second_engine.agrees_on(tx, self.in_force.history.as_json, chunk.id):
             return False
         return await store.still_due(tx, chunk.id, now)
 

@@ -26,6 +26,27 @@ HELD = """
                AND (last_day IS NULL OR coalesce(anchor_day <= last_day, true)))
 """
 
+# Ids of records that HELD need be asked of at all, found from the holds.
+MAY_BE_HELD = """
+    SELECT found.id
+      FROM legal_hold AS hold
+     CROSS JOIN LATERAL (
+           SELECT id FROM record WHERE customer_id = hold.customer_id
+            UNION ALL
+           SELECT record_subject.record FROM record_subject WHERE token = hold.subject
+            UNION ALL
+           SELECT id
+             FROM record
+            WHERE (holder, category, record_id) = (hold.holder, hold.category, hold.record_id)
+            UNION ALL
+           SELECT id
+             FROM record
+            WHERE record.category = hold.category
+              AND num_nonnulls(hold.customer_id, hold.subject, hold.record_id) = 0
+           ) AS found
+     WHERE protects_until IS NULL OR protects_until > $1
+"""
+
 # Without one, no record need be looked at.
 SOME_HOLD = """
     (SELECT EXISTS (SELECT FROM legal_hold WHERE protects_until IS NULL OR protects_until > $1))

@@ -12,11 +12,12 @@ from typing import Any, cast
 from retention import anchor, store
 from retention.anchor import Facts, Resolved, ServiceEvent, resolve
 from retention.calendar import Moment, civil_day
-from retention.deadline import Circumstances, Deadline, compute
+from retention.deadline import Circumstances, Deadline, compute_under
 from retention.explanation import Phrase, say
+from retention.history import History
+from retention.in_force import InForce
 from retention.law import FinancialYear, FinancialYears
 from retention.override import Covered, Hold, Scope, override
-from retention.policy import Policies, Policy
 from retention.store import KEY, AnchorRow, Identity, NewRecord, Record, Ref
 from shared.errors import Rejected
 from shared.postgres import Connection
@@ -26,22 +27,17 @@ _GAP = say("financial years without a gap")
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """Applies the policies in force to the records that are registered."""
+    """Applies the policies in force to the records that are registered.
 
-    policies: Policies
+    Whoever calls it has read them in the same transaction.
+    """
 
-    def policy(self, category: str) -> Policy:
-        """Return the policy for a category.
+    in_force: InForce
 
-        Raises:
-            Rejected: there is none, or it says that such data is never stored.
-        """
-        policy = self.policies.by_category.get(category)
-        if policy is None:
-            raise Rejected("no policy covers this category", code="unknown-category")
-        if not policy.stored:
-            raise Rejected("data of this category is never stored", code="never-stored")
-        return policy
+    @property
+    def history(self) -> History:
+        """The policies as they were last read."""
+        return self.in_force.history
 
     def check_holder(self, category: str, holder: str) -> None:
         """Check that a holder may hold a category.
@@ -49,7 +45,7 @@ class Registry:
         Raises:
             Rejected: it may not, or there is no such category.
         """
-        if holder not in self.policy(category).holders:
+        if holder not in self.history.holders(category):
             raise Rejected("the policy names no such holder", code="unknown-holder")
 
     def check_known(self, holder: str) -> None:
@@ -58,7 +54,7 @@ class Registry:
         Raises:
             Rejected: there is none.
         """
-        if holder not in self.policies.holders:
+        if holder not in self.in_force.holders:
             raise Rejected("there is no such holder", code="unknown-holder")
 
     async def register(self, tx: Connection, records: Sequence[NewRecord]) -> set[Ref]:
@@ -87,13 +83,10 @@ class Registry:
         """Return the ids of the deadline keys of *records*, which stay until *tx* ends."""
         if not records:
             return []
-        resolved = await self._resolved(tx, records)
-        keys = [_identity(r, found) for r, found in zip(records, resolved, strict=True)]
-        by_key = dict(zip(keys, resolved, strict=True))
-        ids = await store.share_keys(tx, by_key)
-        missing = {key: found for key, found in by_key.items() if key not in ids}
-        if missing:
-            await self._put(tx, missing)
+        keys = await self.identities(tx, records)
+        ids = await store.share_keys(tx, set(keys))
+        if missing := set(keys) - ids.keys():
+            await self._put(tx, list(missing))
             ids |= await store.share_keys(tx, missing)
         return [ids[key] for key in keys]
 
@@ -129,19 +122,23 @@ class Registry:
         Financial years have changed, or policies.
         """
         keys = await store.keys_of(tx, entities=entities, categories=categories)
-        await self._put(tx, {key: _resolved(key) for key in keys if self._known(key[1])})
+        await self._put(tx, [key for key in keys if key[1] in self.history.stored])
 
-    def _known(self, category: str) -> bool:
-        policy = self.policies.by_category.get(category)
-        return policy is not None and policy.stored
+    async def identities(self, tx: Connection, records: Sequence[Record]) -> list[Identity]:
+        """Return what the deadline of each record depends on."""
+        resolved = await self._resolved(tx, records)
+        return [_identity(record, r) for record, r in zip(records, resolved, strict=True)]
 
-    async def _put(self, tx: Connection, keys: Mapping[Identity, Resolved]) -> None:
-        if not keys:
-            return
+    async def compute(self, tx: Connection, keys: Sequence[Identity]) -> list[dict[str, Any]]:
+        """Return each deadline key with its dates, as it is stored."""
         years = await _years(tx, {key[0] for key in keys})
-        rows = [self._row(key, resolved, years[key[0]]) for key, resolved in keys.items()]
+        return [self._row(key, years[key[0]]) for key in keys]
+
+    async def _put(self, tx: Connection, keys: Sequence[Identity]) -> None:
         # In one order, so that two replicas cannot wait for each other.
-        await store.put_keys(tx, sorted(rows, key=lambda row: [str(row[c]) for c in _IDENTITY]))
+        rows = await self.compute(tx, sorted(keys, key=str))
+        if rows:
+            await store.put_keys(tx, rows)
 
     def _deadline(
         self, key: Identity, resolved: Resolved, years: FinancialYears | None
@@ -149,18 +146,16 @@ class Registry:
         circumstances = Circumstances(
             years=years or FinancialYears(), vat_scheme="oss" if key[2] == "oss" else None
         )
-        deadline = compute(self.policy(key[1]), resolved, circumstances)
+        deadline = compute_under(self.history.terms(key[1]), resolved, circumstances)
         if deadline.status == "indeterminate" and years is None:
             return replace(deadline, missing=_GAP)
         return deadline
 
-    def _row(
-        self, key: Identity, resolved: Resolved, years: FinancialYears | None
-    ) -> dict[str, Any]:
-        deadline = self._deadline(key, resolved, years)
+    def _row(self, key: Identity, years: FinancialYears | None) -> dict[str, Any]:
+        deadline = self._deadline(key, _resolved(key), years)
         return {
             **dict(zip(_IDENTITY, key, strict=True)),
-            "policy_version": self.policy(key[1]).version,
+            "policy_version": self.history.policy(key[1]).version,
             "status": deadline.status,
             "why": str(deadline.missing or ""),
             "provisional": deadline.provisional,
@@ -176,7 +171,7 @@ class Registry:
         mates = [
             mate
             for mate in await store.records_of_documents(tx, documents)
-            if self._known(mate.category)
+            if mate.category in self.history.stored
         ]
         anchors = await store.anchors(tx, [*records, *mates])
         services = await store.services(tx, customers)
@@ -184,7 +179,7 @@ class Registry:
         days = {mate.ref: self._own_day(mate, anchors) for mate in mates}
         resolved: list[Resolved] = []
         for record in records:
-            policy = self.policy(record.category)
+            policy = self.history.policy(record.category)
             facts = Facts(
                 anchors=[
                     *_anchors(anchors.get(record.ref, ())),
@@ -214,7 +209,7 @@ class Registry:
 
     def _own_day(self, mate: Record, anchors: Mapping[Ref, Sequence[AnchorRow]]) -> Moment | None:
         """Return the day that another document of a group is anchored on by itself."""
-        policy = self.policy(mate.category)
+        policy = self.history.policy(mate.category)
         if policy.clock is None:
             return None
         facts = Facts(anchors=_anchors(anchors.get(mate.ref, ())))

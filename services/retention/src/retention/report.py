@@ -11,7 +11,7 @@ from typing import Any, Final, assert_never
 from retention import inventory_store, report_store
 from retention.calendar import day_after, start_of
 from retention.inventory_store import Compared
-from retention.policy import Policies, Policy
+from retention.policy import Policy
 from retention.rule import (
     Bfl72,
     Bfl76Original,
@@ -118,7 +118,7 @@ class Report:
 
 async def make(
     tx: Connection,
-    policies: Policies,
+    policies: Mapping[str, Policy],
     period: Span,
     made_at: datetime,
     entries: Mapping[str, int],
@@ -130,7 +130,7 @@ async def make(
     purged = await report_store.purged(tx, start, end)
     inventories = await inventory_store.compared_by(tx, period.at)
     lines: list[Line] = []
-    for category, policy in sorted(policies.by_category.items()):
+    for category, policy in sorted(policies.items()):
         found = held.get(category, {})
         lines.append(
             Line(

@@ -15,7 +15,7 @@ from retention.second_engine_store import Difference
 from shared.events.gallra import AlertRaised
 from shared.postgres import Connection
 
-Rules: TypeAlias = Mapping[str, Mapping[str, Any]]
+Rules: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 async def frozen(tx: Connection, rules: Rules) -> set[str]:

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from retention.anchor import ServiceChange
+from retention.policy import Policy
 from shared.postgres import Connection
 
 Ref: TypeAlias = tuple[str, str, str]
@@ -435,6 +436,12 @@ async def keys_of(
     return [tuple(row) for row in rows]
 
 
+async def keys_of_records(tx: Connection, records: Sequence[int]) -> dict[int, int]:
+    """Return the id of the deadline key of each record, by its id."""
+    rows = await tx.fetch("SELECT id, key FROM record WHERE id = ANY($1)", records)
+    return {row["id"]: row["key"] for row in rows}
+
+
 async def point_to_keys(tx: Connection, pairs: Sequence[tuple[int, int]]) -> None:
     """Point records (by id) to deadline keys (by id), which this transaction shares.
 
@@ -461,29 +468,43 @@ async def point_to_keys(tx: Connection, pairs: Sequence[tuple[int, int]]) -> Non
     )
 
 
-async def policies(tx: Connection) -> dict[str, tuple[int, bytes]]:
-    """Return version and digest of the policy in force for each category."""
-    rows = await tx.fetch("SELECT category, version, sha256 FROM policy")
-    return {row["category"]: (row["version"], row["sha256"]) for row in rows}
+async def policies_stay(tx: Connection) -> None:
+    """Keep others from changing policies or financial years until *tx* ends."""
+    await tx.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended('policies', 0))")
+
+
+async def policies_change(tx: Connection) -> None:
+    """Wait until nobody else computes deadlines, and keep them from it until *tx* ends."""
+    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('policies', 0))")
+
+
+async def count_policies(tx: Connection) -> int:
+    """Return how many versions of policies were put in force."""
+    count: int = await tx.fetchval("SELECT count(*) FROM policy_version")
+    return count
+
+
+async def policies(tx: Connection) -> list[str]:
+    """Return all versions of all policies that were put in force, as JSON."""
+    rows = await tx.fetch("SELECT body FROM policy_version")
+    return [row["body"] for row in rows]
 
 
 async def put_policy(
-    tx: Connection, category: str, version: int, sha256: bytes, now: datetime
+    tx: Connection, policy: Policy, sha256: bytes, now: datetime, plan: bytes | None = None
 ) -> None:
     """Put a policy version in force."""
     await tx.execute(
         """
-        INSERT INTO policy (category, version, sha256, activated_at)
-             VALUES ($1, $2, $3, $4)
-        ON CONFLICT (category) DO UPDATE
-                SET version = EXCLUDED.version,
-                    sha256 = EXCLUDED.sha256,
-                    activated_at = EXCLUDED.activated_at
+        INSERT INTO policy_version (category, version, body, sha256, activated_at, plan)
+             VALUES ($1, $2, $3, $4, $5, $6)
         """,
-        category,
-        version,
+        policy.category,
+        policy.version,
+        policy.model_dump_json(),
         sha256,
         now,
+        plan,
     )
 
 

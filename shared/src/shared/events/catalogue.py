@@ -119,6 +119,9 @@ EVENT_TYPES: Final = (
     EventType(
         "retention.policy.activated.v1", DECISIONS, gallra.PolicyActivated, lambda d: d.category
     ),
+    EventType(
+        "retention.policy-plan.approved.v1", DECISIONS, gallra.PolicyPlanApproved, lambda d: d.plan
+    ),
     EventType("retention.hold.placed.v1", DECISIONS, gallra.HoldPlaced, lambda d: d.hold_id),
     EventType(
         "retention.hold.release-asked.v1", DECISIONS, gallra.HoldReleaseAsked, lambda d: d.hold_id

@@ -12,7 +12,8 @@ class PolicyActivated(Data):
 
     What follows the digest lets anyone check the purge receipts of the master log: entries of
     ``log_class`` are kept for the period after their day at least, and, if that is ``fixed``, no
-    longer than ``grace_days`` after it; then they are erased, or anonymised.
+    longer than ``grace_days`` after it; then they are erased, or anonymised.  Entries from before
+    ``effective_from`` are kept as it was promised then if ``existing`` says ``keep``.
     """
 
     category: Name
@@ -24,6 +25,22 @@ class PolicyActivated(Data):
     grace_days: int | None = None
     fixed: bool = False
     action: Literal["erase", "anonymise"] = "erase"
+    effective_from: Day | None = None
+    existing: Literal["keep", "apply"] = "keep"
+
+
+class PolicyPlanApproved(Data):
+    """Somebody approved a change of policies; *complete* if two people have now.
+
+    So many records are *moved* by it, *earlier* of them to go sooner.
+    """
+
+    plan: Sha256
+    categories: Annotated[tuple[Name, ...], Field(min_length=1)]
+    moved: int
+    earlier: int
+    by: Name
+    complete: bool
 
 
 class HoldPlaced(Data):

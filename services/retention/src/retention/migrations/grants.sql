@@ -1,6 +1,6 @@
 GRANT SELECT, INSERT, DELETE ON inbox, outbox TO gallra_retention;
 GRANT SELECT ON schema_migration TO gallra_retention;
-GRANT SELECT, INSERT, UPDATE ON policy, fiscal_year, anchor, deadline_key, legal_hold TO gallra_retention;
+GRANT SELECT, INSERT, UPDATE ON policy_plan, fiscal_year, anchor, deadline_key, legal_hold TO gallra_retention;
 GRANT SELECT, INSERT ON service_event, customer_anchor TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE, DELETE ON record TO gallra_retention;
 GRANT DELETE ON anchor, deadline_key, fiscal_year TO gallra_retention;
@@ -10,6 +10,7 @@ GRANT SELECT, INSERT, DELETE ON alert_open TO gallra_retention;
 GRANT SELECT, INSERT, DELETE ON record_subject TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE, DELETE ON purge_item TO gallra_retention;
 GRANT SELECT, INSERT, DELETE ON key_tally TO gallra_retention;
+GRANT SELECT, INSERT ON policy_version TO gallra_retention;
 GRANT SELECT ON key_records TO gallra_retention;
 GRANT SELECT, INSERT, DELETE ON category_frozen TO gallra_retention;
 GRANT SELECT, INSERT ON forecast TO gallra_retention;

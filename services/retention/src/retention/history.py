@@ -1,0 +1,78 @@
+"""The versions of each policy that were put in force, one after another; pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+from retention.policy import Policy
+from retention.rule import Terms
+from shared.errors import Rejected
+
+
+@dataclass(frozen=True)
+class History:
+    """All versions of each category's policy, oldest first."""
+
+    versions: Mapping[str, tuple[Policy, ...]]
+
+    @classmethod
+    def of(cls, policies: Iterable[Policy]) -> "History":
+        """Return the history that *policies* make, in any order."""
+        ordered = sorted(policies, key=lambda p: (p.category, p.version))
+        by_category = groupby(ordered, key=lambda p: p.category)
+        return cls({category: tuple(versions) for category, versions in by_category})
+
+    @cached_property
+    def newest(self) -> Mapping[str, Policy]:
+        """The newest version of each category's policy."""
+        return {category: versions[-1] for category, versions in self.versions.items()}
+
+    def policy(self, category: str) -> Policy:
+        """Return the newest policy for a category.
+
+        Raises:
+            Rejected: there is none, or it says that such data is never stored.
+        """
+        policy = self.newest.get(category)
+        if policy is None:
+            raise Rejected("no policy covers this category", code="unknown-category")
+        if not policy.stored:
+            raise Rejected("data of this category is never stored", code="never-stored")
+        return policy
+
+    def terms(self, category: str) -> tuple[Policy, ...]:
+        """Return the versions that say until when a record is kept.
+
+        Raises:
+            Rejected: there is none, or such data is never stored.
+        """
+        self.policy(category)
+        return tuple(policy for policy in self.versions[category] if policy.stored)
+
+    def version(self, category: str, number: int) -> Policy:
+        """Return one version of a category's policy."""
+        return next(p for p in self.versions[category] if p.version == number)
+
+    def holders(self, category: str) -> frozenset[str]:
+        """Return who holds a category, or did under an earlier version.
+
+        Raises:
+            Rejected: there is no such category.
+        """
+        return frozenset(holder for policy in self.terms(category) for holder in policy.holders)
+
+    @cached_property
+    def stored(self) -> frozenset[str]:
+        """Categories of which there are records."""
+        return frozenset(category for category, policy in self.newest.items() if policy.stored)
+
+    @cached_property
+    def as_json(self) -> Mapping[str, list[dict[str, Any]]]:
+        """What each version of each category that is stored says about time, as JSON."""
+        said = {"version", *Terms.model_fields}
+        return {
+            category: [p.model_dump(mode="json", include=said) for p in self.terms(category)]
+            for category in self.stored
+        }

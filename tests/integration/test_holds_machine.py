@@ -236,7 +236,7 @@ def test_nothing_held_is_purged_and_nothing_due_forgotten(
     run: Callable[..., Any] = loop.run_until_complete
     pools = [open_pool(db.owner, "test") for db in (retention_db, platform_db)]
     pool, holder_pool = [run(lent.__aenter__()) for lent in pools]
-    retention = await Restorable.on(pool)
+    retention = run(Restorable.on(pool))
     numbers = iter(range(10**9))
 
     async def interleave(steps: list[tuple[str, int, str]]) -> None:

@@ -6,15 +6,15 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from pyroaring import BitMap64
 
-from audit_log.conformity import Term, Version, judge
+from audit_log.conformity import Term, Version, judge, keep
 from audit_log.leaf import PARTS, Kind, Leaf
 from audit_log.receipt import Receipt
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LONG_AGO = date(2020, 1, 1)
 POLICIES = {
-    1: [Version(1, LONG_AGO, Term(12, 0, 7, fixed=False))],
-    6: [Version(1, LONG_AGO, Term(24, 0, 7, fixed=True))],
+    1: [Version(1, LONG_AGO, Term(12, 0, 7, fixed=False), LONG_AGO)],
+    6: [Version(1, LONG_AGO, Term(24, 0, 7, fixed=True), LONG_AGO)],
 }
 
 
@@ -70,25 +70,54 @@ def test_a_purge_that_came_too_late_is_named_though_it_was_done() -> None:
     assert judged(leaves, receipt(0, 1, log_class=6)) == (set(), {0}, set())
 
 
-def test_a_purge_is_judged_by_the_version_it_was_ordered_under() -> None:
+def test_a_purge_is_judged_by_the_version_that_decided_when_it_was_ordered() -> None:
+    change = date(2026, 6, 1)
     policies = {
         1: [
-            Version(1, LONG_AGO, Term(12, 0, 7, fixed=False)),
-            Version(2, date(2026, 6, 1), Term(36, 0, 7, fixed=False)),
+            Version(1, LONG_AGO, Term(12, 0, 7, fixed=False), LONG_AGO),
+            Version(2, change, Term(36, 0, 7, fixed=False), change, applies=True),
         ]
     }
-    in_force, on_its_way = date(2026, 2, 1), date(2026, 6, 8)
+    entry = leaf(date(2025, 5, 31))  # due on the day of the change: it is concerned by one no more
+    later = leaf(date(2025, 6, 5))
+    on_its_way = date(2026, 6, 8)
     early, late, unexplained = judged(
-        [leaf(date(2025, 1, 1)) for _ in range(5)],
-        (in_force, receipt(0)),
+        [entry, later, later, later, later, entry],
+        (date(2026, 7, 1), receipt(0)),
         (on_its_way, receipt(1)),  # ordered before the change
-        (on_its_way + timedelta(days=1), receipt(2)),  # a version that was no more
+        (on_its_way + timedelta(days=1), receipt(2)),  # a version that decided no more
         (on_its_way, receipt(3, version=2)),
-        (in_force, receipt(4, version=2)),  # a version that was not yet
-        (in_force, receipt(4, version=3)),
+        (date(2026, 5, 31), receipt(4, version=2)),  # a version that was not yet
+        (date(2026, 7, 1), receipt(5, version=2)),
         policies=policies,
     )
-    assert (early, late, unexplained) == ({3}, set(), {2, 4})
+    assert (early, late, unexplained) == ({3}, set(), {2, 4, 5})
+
+
+@pytest.mark.parametrize(
+    ("months", "how", "day", "number", "first"),
+    [
+        (6, {}, date(2026, 1, 1), 1, date(2027, 1, 2)),  # as promised
+        (6, {}, date(2026, 6, 1), 2, date(2026, 12, 2)),
+        (6, {"applies": True}, date(2026, 1, 1), 2, date(2026, 7, 2)),
+        (6, {"applies": True}, date(2025, 7, 1), 2, date(2026, 6, 1)),  # not before the change
+        (6, {"applies": True}, date(2025, 5, 1), 1, date(2026, 5, 2)),  # its time was up
+        (36, {}, date(2026, 1, 1), 1, date(2027, 1, 2)),
+        (36, {"statute": True}, date(2026, 1, 1), 2, date(2029, 1, 2)),
+        (6, {"statute": True}, date(2026, 1, 1), 1, date(2027, 1, 2)),
+    ],
+)
+def test_what_was_promised_is_kept(
+    months: int, how: Mapping[str, bool], day: date, number: int, first: date
+) -> None:
+    change = date(2026, 6, 1)
+    versions = [
+        Version(1, LONG_AGO, Term(12, 0, 7, fixed=True), LONG_AGO),
+        Version(2, change, Term(months, 0, 7, fixed=True), change, **how),
+    ]
+    kept = keep(versions, day)
+    assert (kept.version.number, kept.purge_from) == (number, first)
+    assert kept.gone_by == first + timedelta(days=7)
 
 
 def test_what_must_only_be_made_anonymous_is_gone_with_its_person() -> None:
@@ -101,7 +130,7 @@ def test_what_must_only_be_made_anonymous_is_gone_with_its_person() -> None:
         (then, receipt(0, log_class=6, parts=["who"])),
         (then, receipt(1, log_class=6, parts=["network"])),
     )
-    policies = {6: [Version(1, LONG_AGO, term)]}
+    policies = {6: [Version(1, LONG_AGO, term, LONG_AGO)]}
     assert judged(leaves, *receipts, policies=policies) == (set(), {1}, set())
 
 

@@ -1,13 +1,15 @@
 """Whether purges were lawful, found out from what is public: leaves, policies, receipts; pure.
 
 A leaf tells class and day.  The policy of the class tells how long such entries are kept at
-least, and how long at most where that follows from the day alone.  A purge is judged by the
-version of the policy that its receipt names, which must have been in force when it was ordered.
+least, and how long at most where that follows from the day alone.  An entry is kept as promised on
+its day, unless a later version says that it goes by that one.  The receipt of a purge names the
+version that decided; it must be the one that did when the purge was ordered.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 from pyroaring import BitMap64
@@ -18,7 +20,7 @@ from audit_log.receipt import Receipt
 _EPOCH: Final = date(1970, 1, 1)
 _ON_REQUEST: Final = "erasure-request"
 _ORDERS_LIVE: Final = timedelta(days=7)
-"""How long after its successor's day a version still explains a purge: as long as orders live."""
+"""How long a purge may take to be carried out, by a version that decides no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +61,54 @@ class Term:
         through = date(year, month + 1, min(day.day, last)) + timedelta(days=self.days)
         return through + timedelta(days=1)
 
-    def gone_by(self, day: date) -> date | None:
-        """Return the day on which an entry of *day* must be gone; None if that depends."""
-        return self.purge_from(day) + timedelta(days=self.grace_days) if self.fixed else None
-
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of the policy of a class, and the day on which the log tells of it."""
+    """A version of the policy of a class.
+
+    Attributes:
+        since: The day on which the log tells of it.
+        effective_from: Entries of this day and later are kept by it.
+        applies: Whether entries from before are, too; unless their time is up by then.
+        statute: Whether those are if it keeps them longer, since the law demands it.
+    """
 
     number: int
     since: date
     term: Term
+    effective_from: date
+    applies: bool = False
+    statute: bool = False
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any], told_on: date) -> "Version | None":
+        """Return the version that the log told of on a day; None if it has no term."""
+        term = Term.of(data)
+        if term is None:
+            return None
+        effective_from = data.get("effective_from")
+        return cls(
+            data["version"],
+            told_on,
+            term,
+            told_on if effective_from is None else date.fromisoformat(effective_from),
+            data.get("existing") == "apply",
+            bool(data.get("statute")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Until when an entry is kept, and by which version."""
+
+    version: Version
+    purge_from: date
+
+    @property
+    def gone_by(self) -> date | None:
+        """The day on which it must be gone; None if that depends."""
+        term = self.version.term
+        return self.purge_from + timedelta(days=term.grace_days) if term.fixed else None
 
 
 @dataclass(slots=True)
@@ -103,34 +141,64 @@ def judge(
     gone = BitMap64()
     for index, receipt in receipts:
         purged_on = leaf_day(leaves[index])
-        term = _term(policies.get(receipt.log_class, ()), receipt, purged_on)
+        versions = policies.get(receipt.log_class, ())
+        named = receipt.order.get("policy_version")
         asked = receipt.order.get("reason") == _ON_REQUEST
-        if term is not None and set(term.parts) <= set(receipt.parts):
+        if any(v.number == named and set(v.term.parts) <= set(receipt.parts) for v in versions):
             gone |= receipt.indexes
         for entry in receipt.indexes:
-            if entry >= index or _class(leaves[entry]) != receipt.log_class or term is None:
+            own = entry < index and _class(leaves[entry]) == receipt.log_class
+            kept = _kept_by(versions, named, leaf_day(leaves[entry]), purged_on) if own else None
+            if kept is None:
                 result.unexplained.add(entry)
-            elif not asked and purged_on < term.purge_from(leaf_day(leaves[entry])):
+            elif not asked and purged_on < kept.purge_from:
                 result.early.add(entry)
-            elif (limit := term.gone_by(leaf_day(leaves[entry]))) and limit < purged_on:
+            elif kept.gone_by is not None and kept.gone_by < purged_on:
                 result.late.add(entry)
-    today = day_of(now)
-    for index, leaf in enumerate(leaves):
-        versions = policies.get(_class(leaf))
-        if leaf[3] == Kind.EVENT and versions and index not in gone:
-            limit = versions[-1].term.gone_by(leaf_day(leaf))
-            if limit is not None and limit < today:
-                result.late.add(index)
+    result.late |= _overdue(leaves, policies, day_of(now)) - gone
     return result
 
 
-def _term(versions: Sequence[Version], receipt: Receipt, day: date) -> Term | None:
-    """Return the term that a receipt of *day* goes by, if it was in force when it was ordered."""
-    for place, version in enumerate(versions, 1):
-        if version.number == receipt.order.get("policy_version"):
-            successor = versions[place] if place < len(versions) else None
-            outdated = successor is not None and successor.since + _ORDERS_LIVE < day
-            return None if outdated or version.since > day else version.term
+def _overdue(
+    leaves: Sequence[bytes], policies: Mapping[int, Sequence[Version]], today: date
+) -> BitMap64:
+    """Return the entries that must be gone by now, whether they are or not."""
+
+    @cache
+    def is_overdue(log_class: int, day: date) -> bool:
+        versions = policies.get(log_class)
+        limit = keep(versions, day).gone_by if versions else None
+        return limit is not None and limit < today
+
+    return BitMap64(
+        index
+        for index, leaf in enumerate(leaves)
+        if leaf[3] == Kind.EVENT and is_overdue(_class(leaf), leaf_day(leaf))
+    )
+
+
+def keep(versions: Sequence[Version], day: date) -> Kept:
+    """Return until when an entry of *day* is kept under a policy with these *versions*."""
+    ordered = sorted(versions, key=lambda version: version.effective_from)
+    promised = max(sum(version.effective_from <= day for version in ordered) - 1, 0)
+    kept = Kept(ordered[promised], ordered[promised].term.purge_from(day))
+    for later in ordered[promised + 1 :]:
+        purge_from = later.term.purge_from(day)
+        longer = purge_from > kept.purge_from
+        if kept.purge_from > later.effective_from and (later.applies or (later.statute and longer)):
+            kept = Kept(later, max(purge_from, min(later.effective_from, kept.purge_from)))
+    return kept
+
+
+def _kept_by(versions: Sequence[Version], named: object, day: date, purged_on: date) -> Kept | None:
+    """Return until when an entry of *day* was kept; None if it was not by the version *named*.
+
+    The order may have been given before the newest version was known.
+    """
+    for told_by in (purged_on, purged_on - _ORDERS_LIVE - timedelta(days=1)):
+        known = [version for version in versions if version.since <= told_by]
+        if known and (kept := keep(known, day)).version.number == named:
+            return kept
     return None
 
 

@@ -11,7 +11,7 @@ from obstore.store import from_url
 
 from audit_log import merkle
 from audit_log.checkpoint import Checkpoint, Verifier, open_checkpoint
-from audit_log.conformity import Term, Version, leaf_day
+from audit_log.conformity import Version, leaf_day
 from audit_log.leaf import PUBLIC, SIZE, Kind, commitment, part_digest
 from audit_log.merkle import WIDTH
 from audit_log.receipt import Receipt
@@ -94,8 +94,10 @@ class PublicLog:
         found: dict[int, list[Version]] = {}
         for index, (kind, content) in sorted(self.statements.items()):
             told = content.get("data", {})
-            if kind is Kind.POLICY_VERSION and (term := Term.of(told)) is not None:
-                version = Version(told["version"], leaf_day(self.leaves[index]), term)
+            if kind is not Kind.POLICY_VERSION:
+                continue
+            version = Version.of(told, leaf_day(self.leaves[index]))
+            if version is not None:
                 found.setdefault(told["log_class"], []).append(version)
         return {of: sorted(told, key=lambda version: version.number) for of, told in found.items()}
 

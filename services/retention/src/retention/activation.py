@@ -70,6 +70,7 @@ def activated(policy: Policy) -> PolicyActivated:
         action=policy.action,
         effective_from=policy.effective_from,
         existing=policy.existing,
+        statute=policy.statutory,
     )
 
 

@@ -13,7 +13,8 @@ class PolicyActivated(Data):
     What follows the digest lets anyone check the purge receipts of the master log: entries of
     ``log_class`` are kept for the period after their day at least, and, if that is ``fixed``, no
     longer than ``grace_days`` after it; then they are erased, or anonymised.  Entries from before
-    ``effective_from`` are kept as it was promised then if ``existing`` says ``keep``.
+    ``effective_from`` are kept as it was promised then if ``existing`` says ``keep``, except where
+    a ``statute`` demands more.
     """
 
     category: Name
@@ -27,6 +28,7 @@ class PolicyActivated(Data):
     action: Literal["erase", "anonymise"] = "erase"
     effective_from: Day | None = None
     existing: Literal["keep", "apply"] = "keep"
+    statute: bool = False
 
 
 class PolicyPlanApproved(Data):

@@ -28,6 +28,7 @@ app = typer.Typer(
 topics_app = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
 hold_app = typer.Typer(help="Legal holds.", no_args_is_help=True)
 deadline_app = typer.Typer(help="Until when a record is kept.", no_args_is_help=True)
+erasure_app = typer.Typer(help="Requests to erase.", no_args_is_help=True)
 purge_app = typer.Typer(help="Purge jobs.", no_args_is_help=True)
 certificate_app = typer.Typer(help="Deletion certificates.", no_args_is_help=True)
 policy_app = typer.Typer(help="Retention policies.", no_args_is_help=True)
@@ -35,6 +36,7 @@ dlq_app = typer.Typer(help="Events that were set aside.", no_args_is_help=True)
 for name, group in {
     "topics": topics_app,
     "deadline": deadline_app,
+    "erasure": erasure_app,
     "hold": hold_app,
     "log": log_app,
     "policy": policy_app,
@@ -360,6 +362,32 @@ def _held(work: Callable[[], Any]) -> Any:
         return asyncio.run(work())
     except (NoStackError, Rejected, DocumentError) as error:
         _fail(error)
+
+
+@erasure_app.command("accept")
+def erasure_accept(
+    by: Annotated[str, typer.Option(help="Account of the person who grants it.")],
+    record: Annotated[
+        str | None, typer.Option(help="One record: HOLDER/CATEGORY/RECORD_ID.")
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Token of a person, for all records that tell of them.")
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Grant a request to erase; it is done as soon as neither a law nor a hold forbids it."""
+    from gallra import erasures  # noqa: PLC0415
+
+    if (record is None) == (subject is None):
+        _fail("name either --record or --subject", 2)
+    if subject is not None:
+        accepted = _held(lambda: erasures.accept_all_of(data, subject, by=by))
+    else:
+        ref = _record(record)
+        accepted = _held(lambda: erasures.accept(data, ref, by=by))
+    found = [erasures.as_json(each) for each in accepted]
+    _print(found, as_json, lambda: "\n".join(erasures.in_words(each) for each in accepted))
 
 
 @deadline_app.command("explain")

@@ -167,9 +167,9 @@ def _said(
     elif leaf[_CLASS] != _NOT_PERSONAL:
         data = content["data"]
         customer, target, outcome = data["customer_id"] or "", data["message_id"], data["state"]
-    elif person is not None:  # who approves: a plan, or the purge of a category
+    elif person is not None:  # who agrees: to a plan, an erasure, or the purge of a category
         data = content["data"]
-        target = data["plan"] if "plan" in data else data["category"]
+        target = data.get("plan") or data.get("record_id") or data["category"]
     said = None if event is None else identity(content["source"], content["id"])
     time = datetime.fromisoformat(content["time"])
     return time, customer, person, content["type"], target, outcome, None, said

@@ -15,6 +15,7 @@ from shared.events import BY_TYPE
 from shared.events.catalogue import ACTIONS, ALERTS, COMMANDS, DECISIONS, DELIVERIES, EVENT_TYPES
 from shared.events.gallra import (
     DeliveryChanged,
+    ErasureAccepted,
     HoldPlaced,
     HoldReleaseAsked,
     HoldReleased,
@@ -139,9 +140,13 @@ def draft(event: Event, *, keep_network: bool = False) -> Draft:
             who = {name: content.pop(name) for name in names if content.get(name) is not None}
             found_by = Search(event.type.name, actor=who["by"], target=event.data.hold_id)
             return _draft(event, Kind.HOLD, {"who": who, "what": content}, found_by)
-        case PurgeJobApproved(by=by, category=subject) | PolicyPlanApproved(by=by, plan=subject):
+        case (
+            PurgeJobApproved(by=by, category=target)
+            | PolicyPlanApproved(by=by, plan=target)
+            | ErasureAccepted(by=by, record_id=target)
+        ):
             who = {"by": content.pop("by")}
-            found_by = Search(event.type.name, actor=by, target=subject)
+            found_by = Search(event.type.name, actor=by, target=target)
             return _draft(event, Kind.EVENT, {"who": who, "what": content}, found_by)
         case _:
             return _draft(event, Kind.EVENT, {"what": content}, found_by)

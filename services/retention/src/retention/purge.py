@@ -99,8 +99,7 @@ class PurgeLoop:
             items = await second_engine.agreed(tx, history.as_json, found, now)
             await store.come_to(tx, items)
             free = [item for item in items if not item.held]
-            by_category = sorted(free, key=lambda d: (d.category, d.policy_version))
-            for _, group in groupby(by_category, key=lambda d: (d.category, d.policy_version)):
+            for _, group in groupby(sorted(free, key=_job), _job):
                 await self._open(tx, list(group), epoch, now)
             for chunk in await store.silent_chunks(tx, now, self.limit):
                 await self._ask_again(tx, chunk, now)
@@ -111,9 +110,9 @@ class PurgeLoop:
         return len(items)
 
     async def _open(self, tx: Connection, items: Sequence[Due], epoch: int, now: datetime) -> None:
-        job = new_id()
+        job, first = new_id(), items[0]
         must_purge_by = min(item.must_purge_by for item in items)
-        await store.open_job(tx, job, items, must_purge_by, now)
+        await store.open_job(tx, job, items, must_purge_by, now, first.reason)
         commands: list[PurgePrepare] = []
         pairs: list[tuple[Due, UUID]] = []
         for _, group in groupby(sorted(items, key=lambda d: d.holder), lambda d: d.holder):
@@ -126,9 +125,9 @@ class PurgeLoop:
         await store.put_in_chunks(tx, pairs)
         opened = PurgeJobOpened(
             job_id=str(job),
-            category=items[0].category,
-            reason="deadline",
-            policy_version=items[0].policy_version,
+            category=first.category,
+            reason=first.reason,
+            policy_version=first.policy_version,
             records=len(items),
             chunks=len(commands),
             holders=sorted({command.holder for command in commands}),
@@ -149,7 +148,7 @@ class PurgeLoop:
                 "category": first.category,
                 "action": policy.action,
                 "refs": [item.record_id for item in items],
-                "reason": "deadline",
+                "reason": first.reason,
                 "policy_version": first.policy_version,
                 "purge_from": max(item.purge_from for item in items),
                 "hold_epoch": epoch,
@@ -324,6 +323,11 @@ class PurgeLoop:
             summary = known[fingerprint]
             over = AlertResolved(fingerprint=fingerprint, severity="info", summary=summary)
             await self.outbox.announce(tx, now, [over])
+
+
+def _job(item: Due) -> tuple[str, int, str]:
+    """Return what the records of a job have in common."""
+    return item.category, item.policy_version, item.reason
 
 
 def hashed(fields: Mapping[str, Any]) -> PurgePrepare:

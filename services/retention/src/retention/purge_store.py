@@ -3,28 +3,50 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from shared.events.gallra import PurgeCommand, PurgeResult
 from shared.postgres import Connection
 
-# What retention.override.Scope says, over record and deadline_key.  A hold that was lifted protects
-# through its grace.
-HELD = """
+# What retention.override.Scope says, over record and deadline_key.
+_COVERS = """
+    (hold.customer_id IS NULL OR hold.customer_id = record.customer_id)
+    AND (hold.category IS NULL OR hold.category = record.category)
+    AND (hold.subject IS NULL
+         OR EXISTS (SELECT FROM record_subject
+                     WHERE record_subject.record = record.id AND token = hold.subject))
+    AND (hold.record_id IS NULL
+         OR (hold.holder, hold.record_id) = (record.holder, record.record_id))
+    AND (first_day IS NULL OR coalesce(anchor_day >= first_day, true))
+    AND (last_day IS NULL OR coalesce(anchor_day <= last_day, true))
+"""
+
+# A hold that was lifted protects through its grace.
+HELD = f"""
     EXISTS (SELECT
               FROM legal_hold AS hold
-             WHERE (protects_until IS NULL OR protects_until > $1)
-               AND (hold.customer_id IS NULL OR hold.customer_id = record.customer_id)
-               AND (hold.category IS NULL OR hold.category = record.category)
-               AND (hold.subject IS NULL
-                    OR EXISTS (SELECT FROM record_subject
-                                WHERE record_subject.record = record.id AND token = hold.subject))
-               AND (hold.record_id IS NULL
-                    OR (hold.holder, hold.record_id) = (record.holder, record.record_id))
-               AND (first_day IS NULL OR coalesce(anchor_day >= first_day, true))
-               AND (last_day IS NULL OR coalesce(anchor_day <= last_day, true)))
+             WHERE (protects_until IS NULL OR protects_until > $1) AND {_COVERS})
+"""  # noqa: S608 - constants
+
+# What was to be erased anyway waits for the end of the hold, and not for the 14 days of its grace.
+_HELD_WITHOUT_GRACE = f"""
+    EXISTS (SELECT
+              FROM legal_hold AS hold
+             WHERE (protects_until IS NULL
+                    OR (protects_until AT TIME ZONE 'Europe/Stockholm' - interval '14 days')
+                       AT TIME ZONE 'Europe/Stockholm' > $1)
+               AND {_COVERS})
+"""  # noqa: S608 - constants
+
+# The instant from which an accepted erasure may be carried out, over erasure and deadline_key; NULL
+# while the law keeps the record for a time that is not known.
+ERASABLE_FROM = """
+    CASE WHEN accepted_on IS NOT NULL AND (NOT statutory OR floor IS NOT NULL)
+         THEN greatest(accepted_on, floor + 1)::timestamp AT TIME ZONE 'Europe/Stockholm' END
 """
+
+_A_MONTH = "interval '30 days'"  # within which a request is to be done: GDPR article 12(3)
 
 # Ids of records that HELD need be asked of at all, found from the holds.
 MAY_BE_HELD = """
@@ -54,6 +76,9 @@ SOME_HOLD = """
 
 # That a purge may be ordered at the instant $1, of a record that is not in one.
 DUE = f"(status = 'scheduled' AND purge_from <= $1 AND NOT {HELD})"
+
+# The same because of a request, over erasure as well.
+ERASABLE = f"coalesce({ERASABLE_FROM} <= $1 AND NOT {_HELD_WITHOUT_GRACE}, false)"
 
 
 # The same over purge_again, of which no more than the reference is known: a hold that names a
@@ -92,14 +117,16 @@ class ToPurge:
 
 @dataclass(frozen=True, slots=True)
 class Due(ToPurge):
-    """A record of the registry whose time is up, by its deadline key.
+    """A record of the registry whose time is up, by its deadline key or by request.
 
     Attributes:
+        reason: ``deadline`` or ``erasure-request``.
         waited: The purge came to it before, and it was let go.
         held: It has to wait for the end of a hold.
     """
 
     key: int
+    reason: Literal["deadline", "erasure-request"]
     waited: bool
     held: bool
 
@@ -127,18 +154,27 @@ async def due(tx: Connection, now: datetime, categories: Collection[str], limit:
     First those that the purge came to before and that may be tried again; then, of the keys that
     are due longest, what it has not come to.  Say with :func:`come_to` what became of the latter.
     """
-    columns = "record.id, holder, record.category, record_id, policy_version, purge_from"
     rows = await tx.fetch(
         f"""
-        SELECT {columns}, must_purge_by, record.key, true AS waited, false AS held
-          FROM purge_item
-          JOIN record ON record.id = purge_item.record
-          JOIN deadline_key ON deadline_key.id = record.key
-         WHERE chunk IS NULL
-           AND (not_before IS NULL OR not_before <= $1)
-           AND record.category = ANY($2)
-           AND {DUE}
-      ORDER BY purge_from, record.id
+        WITH waiting AS (
+            SELECT record.id, holder, record.category, record_id, policy_version, record.key,
+                   purge_from, must_purge_by, {ERASABLE_FROM} AS erasable_from,
+                   {DUE} AS due, {ERASABLE} AS erasable
+              FROM purge_item
+              JOIN record ON record.id = purge_item.record
+              JOIN deadline_key ON deadline_key.id = record.key
+              LEFT JOIN erasure ON erasure.record = record.id
+             WHERE chunk IS NULL
+               AND (not_before IS NULL OR not_before <= $1)
+               AND record.category = ANY($2)
+        )
+        SELECT id, holder, category, record_id, policy_version, key, true AS waited, false AS held,
+               CASE WHEN due THEN 'deadline' ELSE 'erasure-request' END AS reason,
+               CASE WHEN due THEN purge_from ELSE erasable_from END AS purge_from,
+               CASE WHEN due THEN must_purge_by ELSE erasable_from + {_A_MONTH} END AS must_purge_by
+          FROM waiting
+         WHERE due OR erasable
+      ORDER BY purge_from, id
          LIMIT $3
         """,  # noqa: S608 - constants
         now,
@@ -174,7 +210,8 @@ async def due(tx: Connection, now: datetime, categories: Collection[str], limit:
     )
     rows += await tx.fetch(
         f"""
-        SELECT {columns}, must_purge_by, record.key, false AS waited,
+        SELECT record.id, holder, record.category, record_id, policy_version, record.key,
+               purge_from, must_purge_by, 'deadline' AS reason, false AS waited,
                {SOME_HOLD} AND {HELD} AS held
           FROM unnest($2::bigint[]) WITH ORDINALITY AS wanted (id, place)
           JOIN deadline_key USING (id)
@@ -252,8 +289,8 @@ async def still_due(tx: Connection, chunk: UUID, now: datetime) -> bool:
               FROM record
               JOIN deadline_key ON deadline_key.id = record.key
               JOIN purge_item ON purge_item.record = record.id
-             WHERE chunk = $2
-               AND (status <> 'scheduled' OR purge_from > $1 OR {HELD})
+              LEFT JOIN erasure ON erasure.record = record.id
+             WHERE chunk = $2 AND NOT ({DUE} OR {ERASABLE})
              UNION ALL
             SELECT
               FROM purge_again
@@ -271,7 +308,7 @@ async def open_job(
     items: Sequence[ToPurge],
     must_purge_by: datetime,
     now: datetime,
-    reason: str = "deadline",
+    reason: str,
 ) -> None:
     """Open a job for *items*, which are of one category."""
     await tx.execute(
@@ -440,6 +477,8 @@ async def forget_purged(tx: Connection, chunk: UUID) -> None:
          RETURNING id, holder, category, record_id
         ), told_of AS (
             DELETE FROM record_subject USING gone WHERE record_subject.record = gone.id
+        ), asked AS (
+            DELETE FROM erasure USING gone WHERE erasure.record = gone.id
         )
         DELETE FROM anchor
          USING gone
@@ -554,6 +593,15 @@ async def overdue(tx: Connection, now: datetime, known_before: datetime) -> dict
                    AND must_purge_by < $1
                    AND registered_at < $2
                    AND NOT {HELD}
+              GROUP BY record.category
+                 UNION ALL
+                SELECT record.category, count(*)
+                  FROM erasure
+                  JOIN record ON record.id = erasure.record
+                  JOIN deadline_key ON deadline_key.id = record.key
+                 WHERE {ERASABLE_FROM} + {_A_MONTH} < $1
+                   AND (status <> 'scheduled' OR must_purge_by >= $1)
+                   AND NOT {_HELD_WITHOUT_GRACE}
               GROUP BY record.category
                  UNION ALL
                 SELECT category, count(*)

@@ -112,7 +112,8 @@ class Registry:
             resolved.day,
         )
         holds = [_hold(row) for row in await store.holds(tx) if _scope(row).covers(covered)]
-        return record, override(deadline, as_of=as_of, holds=holds)
+        erased = (await store.erasures(tx, [record.id])).get(record.id)
+        return record, override(deadline, as_of=as_of, holds=holds, erasure_accepted=erased)
 
     async def refresh_keys(
         self, tx: Connection, *, entities: Collection[str] = (), categories: Collection[str] = ()
@@ -160,6 +161,7 @@ class Registry:
             "why": str(deadline.missing or ""),
             "provisional": deadline.provisional,
             "keep_through": deadline.keep_through,
+            "statutory": deadline.statutory,
             "floor": deadline.floor,
             "purge_from": deadline.purge_from,
             "must_purge_by": deadline.must_purge_by,
@@ -177,6 +179,7 @@ class Registry:
         services = await store.services(tx, customers)
         accounts = await store.customer_anchors(tx, customers)
         days = {mate.ref: self._own_day(mate, anchors) for mate in mates}
+        erased = await store.erasures(tx, {r.id for r in records if r.document is not None})
         resolved: list[Resolved] = []
         for record in records:
             policy = self.history.policy(record.category)
@@ -196,6 +199,7 @@ class Registry:
                     and (mate.entity, mate.document) == (record.entity, record.document)
                     and mate.ref != record.ref
                 ],
+                erasure=record.id in erased,
             )
             resolved.append(
                 resolve(

@@ -18,7 +18,8 @@ Identity: TypeAlias = tuple[str, str, str, str, date | None, str]
 
 KEY: Final = (
     "entity", "category", "scheme", "anchor_state", "anchor_day", "lacking", "policy_version",
-    "status", "why", "provisional", "keep_through", "floor", "purge_from", "must_purge_by",
+    "status", "why", "provisional", "keep_through", "statutory", "floor", "purge_from",
+    "must_purge_by",
 )  # fmt: skip
 """What is kept of a deadline key: its identity, and what was computed for it."""
 
@@ -158,6 +159,8 @@ async def forget(tx: Connection, refs: Sequence[Ref]) -> None:
             DELETE FROM purge_item USING gone WHERE purge_item.record = gone.id
         ), told_of AS (
             DELETE FROM record_subject USING gone WHERE record_subject.record = gone.id
+        ), asked AS (
+            DELETE FROM erasure USING gone WHERE erasure.record = gone.id
         )
         DELETE FROM anchor
          USING wanted
@@ -405,13 +408,14 @@ async def put_keys(tx: Connection, keys: Sequence[Mapping[str, Any]]) -> None:
              SELECT *
                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::date[], $6::text[],
                            $7::int[], $8::text[], $9::text[], $10::boolean[], $11::date[],
-                           $12::date[], $13::timestamptz[], $14::timestamptz[])
+                           $12::boolean[], $13::date[], $14::timestamptz[], $15::timestamptz[])
         ON CONFLICT (entity, category, scheme, anchor_state, anchor_day, lacking) DO UPDATE
                 SET policy_version = EXCLUDED.policy_version,
                     status = EXCLUDED.status,
                     why = EXCLUDED.why,
                     provisional = EXCLUDED.provisional,
                     keep_through = EXCLUDED.keep_through,
+                    statutory = EXCLUDED.statutory,
                     floor = EXCLUDED.floor,
                     purge_from = EXCLUDED.purge_from,
                     must_purge_by = EXCLUDED.must_purge_by
@@ -432,6 +436,49 @@ async def keys_of(
         """,
         list(entities),
         list(categories),
+    )
+    return [tuple(row) for row in rows]
+
+
+async def accept_erasure(
+    tx: Connection, records: Sequence[int], day: date, by: str, now: datetime
+) -> None:
+    """Note that records are to be erased as soon as may be; what was accepted before stays so."""
+    await tx.execute(
+        """
+        WITH accepted AS (
+            INSERT INTO erasure (record, accepted_on, accepted_by, accepted_at)
+                 SELECT record, $2, $3, $4 FROM unnest($1::bigint[]) AS record
+            ON CONFLICT DO NOTHING
+              RETURNING record
+        )
+        INSERT INTO purge_item (record) SELECT record FROM accepted ON CONFLICT DO NOTHING
+        """,
+        records,
+        day,
+        by,
+        now,
+    )
+
+
+async def erasures(tx: Connection, records: Collection[int]) -> dict[int, date]:
+    """Return the day on which the erasure of each record was accepted, by its id."""
+    rows = await tx.fetch(
+        "SELECT record, accepted_on FROM erasure WHERE record = ANY($1)", list(records)
+    )
+    return {row["record"]: row["accepted_on"] for row in rows}
+
+
+async def refs_of_subject(tx: Connection, token: str) -> list[Ref]:
+    """Return the records that tell of a person."""
+    rows = await tx.fetch(
+        """
+        SELECT DISTINCT holder, category, record_id
+          FROM record_subject
+          JOIN record ON record.id = record_subject.record
+         WHERE token = $1
+        """,
+        token,
     )
     return [tuple(row) for row in rows]
 

@@ -128,6 +128,12 @@ EVENT_TYPES: Final = (
     ),
     EventType("retention.hold.released.v1", DECISIONS, gallra.HoldReleased, lambda d: d.hold_id),
     EventType(
+        "retention.erasure.accepted.v1",
+        DECISIONS,
+        gallra.ErasureAccepted,
+        lambda d: f"{d.holder}/{d.category}/{d.record_id}",
+    ),
+    EventType(
         "retention.purge-job.opened.v1", DECISIONS, gallra.PurgeJobOpened, lambda d: d.job_id
     ),
     EventType(

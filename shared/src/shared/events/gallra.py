@@ -94,6 +94,20 @@ class Counts(Data):
     failed: int = 0
 
 
+class ErasureAccepted(Data):
+    """A request to erase a record was granted.
+
+    It is kept through that day at the latest, by law or by a promise that ends before; with no day,
+    while a hold lasts or the law keeps it for a time that is not known yet.
+    """
+
+    holder: Name
+    category: Name
+    record_id: Name
+    keep_through: Day | None
+    by: Name
+
+
 class PurgeJobOpened(Data):
     """Records of a category are due and their purge was ordered."""
 

@@ -125,6 +125,61 @@ def test_a_statute_reaches_existing_data_whatever_the_policy_says() -> None:
     assert compute_under(versions, on(date(2025, 2, 1)), BOOKS).keep_through == date(2032, 12, 31)
 
 
+def test_a_deadline_names_the_terms_that_gave_it() -> None:
+    one = months(12)
+    for resolved in (on(date(2025, 2, 1)), Resolved("open"), Resolved("indeterminate")):
+        assert compute(one, resolved).decided_by is one
+    assert compute(terms(ACCOUNTING), on(date(2040, 2, 1)), BOOKS).decided_by == terms(ACCOUNTING)
+    assert Deadline("open").decided_by is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "anchored", "moved"),
+    [
+        (months(12, existing="apply"), date(2025, 9, 1), True),
+        (months(12, existing="apply"), date(2024, 9, 1), True),  # no sooner than it is in force
+        (months(24, existing="apply"), date(2025, 9, 1), True),  # to the same day
+        (months(36, existing="apply"), date(2024, 6, 30), False),  # passed before the change
+        (months(12, existing="keep"), date(2025, 9, 1), False),
+        (months(12, existing="keep"), date(2026, 7, 1), True),  # not existing data
+        (terms(ACCOUNTING, existing="keep"), date(2025, 9, 1), True),
+        (months(36, statute=True), date(2025, 9, 1), True),
+        (terms(ACCOUNTING, existing="keep"), date(2040, 9, 1), True),  # not existing data either
+        (terms(ACCOUNTING, existing="keep"), date(2014, 9, 1), False),  # no such financial year
+    ],
+)
+def test_a_version_decides_if_it_was_promised_or_moves_the_deadline(
+    changed: Terms, anchored: date, moved: bool
+) -> None:
+    promised = months(24, effective_from=date(2020, 1, 1))
+    later = changed.model_copy(update={"effective_from": date(2026, 7, 1)})
+    found = compute_under([later, promised], on(anchored), BOOKS)
+    assert found.decided_by is (later if moved else promised)
+
+
+def test_the_floor_is_that_of_the_terms_that_decided() -> None:
+    promised = months(120, effective_from=date(2020, 1, 1), statute=True)
+    later = months(12, effective_from=date(2026, 7, 1), statute=True, existing="apply")
+    clamped = compute_under([promised, later], on(date(2024, 9, 1)))
+    assert (clamped.keep_through, clamped.floor) == (date(2026, 6, 30), date(2025, 9, 1))
+    kept = compute_under([promised, months(12, effective_from=date(2026, 7, 1))], on(LONG_AGO))
+    assert kept.floor == kept.keep_through == date(1910, 1, 1)
+
+
+@pytest.mark.parametrize(("existing", "moved"), [("keep", False), ("apply", True)])
+def test_where_a_date_is_unknown_the_version_says_whose_it_is(existing: Any, moved: bool) -> None:
+    known = months(24, effective_from=date(2020, 1, 1))
+    unknown = terms(ACCOUNTING, effective_from=date(2026, 7, 1), existing=existing)
+    found = compute_under([known, unknown], on(date(2014, 9, 1)), BOOKS)
+    assert found.decided_by is (unknown if moved else known)
+
+
+def test_of_versions_from_the_same_day_the_one_given_later_is_the_later() -> None:
+    first, second = months(12), months(24)
+    assert compute_under([first, second], on(date(2025, 2, 1))).decided_by is second
+    assert compute_under([second, first], on(date(2025, 2, 1))).decided_by is first
+
+
 # Holds and erasure
 
 SENT = date(2025, 1, 10)

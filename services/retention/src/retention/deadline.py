@@ -47,6 +47,8 @@ class Deadline:
         provisional: Rests on a financial year that is not closed and may still change.
         missing: The fact that is missing, if indeterminate.
         steps: How it follows from the facts.
+        decided_by: The terms that gave it: of several versions the one promised, or the later one
+            that moved it; None for one that was not computed.
     """
 
     status: Literal["scheduled", "open", "indeterminate", "held"]
@@ -58,6 +60,7 @@ class Deadline:
     steps: tuple[Step, ...] = ()
     grace_days: int = 7
     zone: ZoneInfo = STOCKHOLM
+    decided_by: Terms | None = None
 
     @property
     def purge_from(self) -> datetime | None:
@@ -118,6 +121,7 @@ def compute(
         steps=resolved.steps,
         grace_days=terms.grace_days,
         zone=zone,
+        decided_by=terms,
     )
     if resolved.day is None:
         return blank if resolved.state == "indeterminate" else replace(blank, status="open")
@@ -148,7 +152,7 @@ def compute_under(
 
     Data is kept as promised when its clock started.  A later version moves it only if it says so,
     or a statute demands more; it never revives a deadline that has passed, and makes nothing due
-    before it is in force itself.
+    before it is in force itself.  Of versions from the same day the one given last is the latest.
     """
     ordered = sorted(versions, key=lambda terms: terms.effective_from)
     day = resolved.day or date.max

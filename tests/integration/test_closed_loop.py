@@ -15,6 +15,7 @@ from tests.integration.events import event
 from retention import policy, store
 from retention.activation import Activation
 from retention.calendar import civil_day, day_after, start_of
+from retention.erasures import Erasures
 from retention.handlers import Handlers
 from retention.holds import Holds
 from retention.in_force import InForce
@@ -60,6 +61,7 @@ class Retention:
         self.registry = Registry(self.in_force)
         self.handlers = Handlers(self.registry, self.loop)
         self.holds = Holds(self.outbox, self.clock)
+        self.erasures = Erasures(self.registry, self.outbox, self.clock)
 
     @classmethod
     async def on(cls, pool: Pool, limits: Limits = NO_LIMITS) -> Self:

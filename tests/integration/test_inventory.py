@@ -111,7 +111,7 @@ async def test_the_report_tells_when_it_was_compared(retention: Retention) -> No
     await retention.invoices("i-1", "i-2")
     await compared(retention, "i-1")
     async with retention.pool.acquire() as tx:
-        policies = retention.handlers.registry.policies
+        policies = retention.in_force.history.newest
         day = date(2031, 12, 31)
         span = report.Span(day, day, day)
         made = await report.make(tx, policies, span, datetime(2032, 1, 1, tzinfo=UTC), {})

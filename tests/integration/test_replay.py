@@ -10,6 +10,7 @@ from tests.integration.events import event
 from tests.integration.test_closed_loop import (
     ALERT_AFTER,
     ANSWER_WITHIN,
+    NO_LIMITS,
     Retention,
     answer,
     invoice,
@@ -17,6 +18,7 @@ from tests.integration.test_closed_loop import (
 )
 
 from retention import report
+from retention.limits import Limits
 from retention.override import Scope
 from retention.replay import Replay
 from shared.errors import Rejected
@@ -33,8 +35,8 @@ INVOICES = ("i-1", "i-2")
 class Restorable(Retention):
     """The service with its replays."""
 
-    def __init__(self, pool: Pool) -> None:
-        super().__init__(pool)
+    def __init__(self, pool: Pool, limits: Limits = NO_LIMITS) -> None:
+        super().__init__(pool, limits)
         self.replay = Replay(self.loop)
 
     async def sweep(self) -> list[Data]:
@@ -289,7 +291,7 @@ async def test_the_report_counts_what_was_replayed_once(
     await retention.sweep()
     async with retention.pool.acquire() as tx:
         period = report.Span(date(2032, 1, 1), date(2032, 1, 2), date(2032, 1, 2))
-        policies = retention.handlers.registry.policies
+        policies = retention.in_force.history.newest
         made = await report.make(tx, policies, period, retention.clock.now(), {})
     assert made.purged == 2
     [line] = [line for line in made.lines if line.policy.category == "billing.invoice"]

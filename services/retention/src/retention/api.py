@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
 import httpx
@@ -16,6 +16,7 @@ from litestar.response import Redirect, Template
 
 from retention import certificate, purge_store, report_store, store
 from retention.calendar import civil_day, day_after, start_of
+from retention.policy import Policy
 from retention.report import Report, Span, as_csv, as_json, make
 from shared import logs
 from shared.canonical import digest
@@ -140,7 +141,7 @@ async def deadline(
         "record": "/".join(record.ref),
         "entity": record.entity,
         "customer_id": record.customer_id,
-        "policy_version": state.policies.by_category[category].version,
+        "policy_version": cast("Policy", found.decided_by).version,
         "status": found.status,
         "keep_through": found.keep_through,
         "purge_from": found.purge_from,

@@ -18,6 +18,7 @@ from retention.history import History
 from retention.in_force import InForce
 from retention.law import FinancialYear, FinancialYears
 from retention.override import Covered, Hold, Scope, override
+from retention.policy import Policy
 from retention.store import KEY, AnchorRow, Identity, NewRecord, Record, Ref
 from shared.errors import Rejected
 from shared.postgres import Connection
@@ -154,9 +155,10 @@ class Registry:
 
     def _row(self, key: Identity, years: FinancialYears | None) -> dict[str, Any]:
         deadline = self._deadline(key, _resolved(key), years)
+        decided_by = cast("Policy", deadline.decided_by)
         return {
             **dict(zip(_IDENTITY, key, strict=True)),
-            "policy_version": self.history.policy(key[1]).version,
+            "policy_version": decided_by.version,
             "status": deadline.status,
             "why": str(deadline.missing or ""),
             "provisional": deadline.provisional,

@@ -103,6 +103,7 @@ async def put(
                 "keep_through": kept,
                 "purge_from": made_up.purge_from,
                 "must_purge_by": made_up.must_purge_by,
+                "floor": deadline.floor,
             }
         )
     return await store.put_keys(tx, rows)

@@ -151,6 +151,7 @@ class Registry:
             "why": str(deadline.missing or ""),
             "provisional": deadline.provisional,
             "keep_through": deadline.keep_through,
+            "floor": deadline.floor,
             "purge_from": deadline.purge_from,
             "must_purge_by": deadline.must_purge_by,
         }

@@ -301,17 +301,17 @@ async def put_keys(tx: Connection, keys: Sequence[Mapping[str, Any]]) -> list[in
     """Store deadline keys with what was computed for them; return their ids in order."""
     columns = (
         "entity", "category", "scheme", "anchor_state", "anchor_day", "lacking", "policy_version",
-        "status", "why", "provisional", "keep_through", "purge_from", "must_purge_by",
+        "status", "why", "provisional", "keep_through", "purge_from", "must_purge_by", "floor",
     )  # fmt: skip
     rows = await tx.fetch(
         """
         INSERT INTO deadline_key (entity, category, scheme, anchor_state, anchor_day, lacking,
                                   policy_version, status, why, provisional, keep_through,
-                                  purge_from, must_purge_by)
+                                  purge_from, must_purge_by, floor)
              SELECT *
                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::date[], $6::text[],
                            $7::int[], $8::text[], $9::text[], $10::boolean[], $11::date[],
-                           $12::timestamptz[], $13::timestamptz[])
+                           $12::timestamptz[], $13::timestamptz[], $14::date[])
         ON CONFLICT (entity, category, scheme, anchor_state, anchor_day, lacking) DO UPDATE
                 SET policy_version = EXCLUDED.policy_version,
                     status = EXCLUDED.status,
@@ -319,7 +319,8 @@ async def put_keys(tx: Connection, keys: Sequence[Mapping[str, Any]]) -> list[in
                     provisional = EXCLUDED.provisional,
                     keep_through = EXCLUDED.keep_through,
                     purge_from = EXCLUDED.purge_from,
-                    must_purge_by = EXCLUDED.must_purge_by
+                    must_purge_by = EXCLUDED.must_purge_by,
+                    floor = EXCLUDED.floor
           RETURNING id, entity, category, scheme, anchor_state, anchor_day, lacking
         """,
         *([key[column] for key in keys] for column in columns),

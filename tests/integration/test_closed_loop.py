@@ -52,9 +52,9 @@ class Retention:
         outbox = Outbox("//test/retention")
         policies = policy.load(POLICIES)
         actions = {p.category: p.action for p in policies.by_category.values() if p.stored}
-        rules = {p.category: p.rule.model_dump(mode="json") for p in policies.by_category.values()}
+        versions = {p.category: [policy.terms_json(p)] for p in policies.by_category.values()}
         self.loop = PurgeLoop(
-            outbox, self.clock, actions, rules, ANSWER_WITHIN, ALERT_AFTER, 10_000, limits
+            outbox, self.clock, actions, versions, ANSWER_WITHIN, ALERT_AFTER, 10_000, limits
         )
         self.handlers = Handlers(Registry(policies), self.loop)
         self.holds = Holds(outbox, self.clock)

@@ -30,7 +30,7 @@ def build(settings: Settings) -> Service:
         outbox=outbox,
         clock=clock,
         actions={p.category: p.action for p in policies.by_category.values() if p.stored},
-        rules={p.category: p.rule.model_dump(mode="json") for p in policies.by_category.values()},
+        versions={p.category: [policy.terms_json(p)] for p in policies.by_category.values()},
         answer_within=settings.answer_within,
         alert_after=settings.alert_after,
         limit=settings.sweep_limit,

@@ -19,6 +19,7 @@ from retention.calendar import civil_day
 from retention.guard import Guard
 from retention.limits import Limits
 from retention.purge_store import Chunk, ToPurge
+from retention.second_engine_store import Versions
 from retention.store import hold_epoch
 from shared.canonical import canonical
 from shared.clock import Clock
@@ -59,7 +60,7 @@ class PurgeLoop:
 
     Attributes:
         actions: What is done to a record of each category: ``erase`` or ``anonymise``.
-        rules: The rule of each category, as its policy says it.
+        versions: What each version of each category's policy says of time.
         answer_within: How long a holder may take before it is asked again.
         alert_after: How long a holder may be silent before on-call is told.
         limit: Records ordered per sweep.
@@ -69,7 +70,7 @@ class PurgeLoop:
     outbox: Outbox
     clock: Clock
     actions: Mapping[str, Literal["erase", "anonymise"]]
-    rules: Mapping[str, Mapping[str, Any]]
+    versions: Versions
     answer_within: timedelta
     alert_after: timedelta
     limit: int
@@ -87,11 +88,11 @@ class PurgeLoop:
             epoch = await hold_epoch(tx)
             guarding = Guard(self.outbox, self.clock, self.limits)
             if await guarding.foresee(tx, self.actions, now):
-                await second_engine.inspect(tx, self.rules, now)
-            frozen = await second_engine.frozen(tx, self.rules)
+                await second_engine.inspect(tx, self.versions, now)
+            frozen = await second_engine.frozen(tx, self.versions)
             categories = await guarding.passing(tx, self.actions.keys() - frozen, now)
             items = await store.due(tx, now, categories, self.limit)
-            items = await second_engine.agreed(tx, self.rules, items, now)
+            items = await second_engine.agreed(tx, self.versions, items, now)
             by_category = sorted(items, key=lambda d: (d.category, d.policy_version))
             for _, group in groupby(by_category, key=lambda d: (d.category, d.policy_version)):
                 await self._open(tx, list(group), epoch, now)
@@ -173,7 +174,7 @@ class PurgeLoop:
             certificate.statement(
                 {"job_id": str(job["id"]), **{name: job[name] for name in names}},
                 await store.attested(tx, job["id"]),
-                self.rules.get(job["category"], {}),  # a replay may outlive its policy
+                _newest_rule(self.versions.get(job["category"], ())),
             )
         )
         closed = PurgeJobClosed(
@@ -237,7 +238,7 @@ class PurgeLoop:
         """Return True if nothing has happened that a chunk should not be erased for."""
         if await hold_epoch(tx) != _command(chunk).hold_epoch:
             return False
-        if not await second_engine.agrees_on(tx, self.rules, chunk.id):
+        if not await second_engine.agrees_on(tx, self.versions, chunk.id):
             return False
         return await store.still_due(tx, chunk.id, now)
 
@@ -324,6 +325,11 @@ def hashed(fields: Mapping[str, Any]) -> PurgePrepare:
     """Return the command with its hash, which covers all the rest."""
     blank = PurgePrepare(**fields, command_hash="0" * 64)
     return PurgePrepare(**fields, command_hash=command_hash(blank))
+
+
+def _newest_rule(versions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the rule of the newest version; nothing where a replay outlived its policy."""
+    return max(versions, key=lambda stated: stated["version"])["rule"] if versions else {}
 
 
 def _command(chunk: Chunk) -> PurgeCommand:

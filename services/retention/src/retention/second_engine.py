@@ -4,46 +4,45 @@ A category in which they differ is frozen.  It thaws when, and only when, they a
 it that records wait on: a date is not made right by people who approve it, so nobody is asked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
 from uuid import UUID
 
 from retention import second_engine_store as store
 from retention.purge_store import Due
-from retention.second_engine_store import Difference
+from retention.second_engine_store import Difference, Versions
 from shared.events.gallra import AlertRaised
 from shared.postgres import Connection
 
-Rules: TypeAlias = Mapping[str, Mapping[str, Any]]
 
-
-async def frozen(tx: Connection, rules: Rules) -> set[str]:
+async def frozen(tx: Connection, versions: Versions) -> set[str]:
     """Return the categories that are frozen, after those have thawed that agree again."""
     before = set(await store.frozen(tx))
     if not before:
         return before
-    differing = await store.differing(tx, rules, await store.keys_in_use(tx, before))
+    differing = await store.differing(tx, versions, await store.keys_in_use(tx, before))
     still = {difference.category for difference in differing}
     await store.thaw(tx, before - still)
     return before & still
 
 
-async def agreed(tx: Connection, rules: Rules, items: Sequence[Due], now: datetime) -> list[Due]:
+async def agreed(
+    tx: Connection, versions: Versions, items: Sequence[Due], now: datetime
+) -> list[Due]:
     """Return those of *items* that may be ordered; freeze the categories of all others."""
-    stopped = await _freeze(tx, await store.differing(tx, rules, {i.key for i in items}), now)
+    stopped = await _freeze(tx, await store.differing(tx, versions, {i.key for i in items}), now)
     return [item for item in items if item.category not in stopped]
 
 
-async def inspect(tx: Connection, rules: Rules, now: datetime) -> None:
+async def inspect(tx: Connection, versions: Versions, now: datetime) -> None:
     """Freeze every category with a wrong date that records wait on, too late ones among them."""
-    keys = await store.keys_in_use(tx, rules)
-    await _freeze(tx, await store.differing(tx, rules, keys), now)
+    keys = await store.keys_in_use(tx, versions)
+    await _freeze(tx, await store.differing(tx, versions, keys), now)
 
 
-async def agrees_on(tx: Connection, rules: Rules, chunk: UUID) -> bool:
+async def agrees_on(tx: Connection, versions: Versions, chunk: UUID) -> bool:
     """Return whether the engines agree on the dates of every record of a chunk."""
-    return not await store.differing(tx, rules, await store.keys_of_chunk(tx, chunk))
+    return not await store.differing(tx, versions, await store.keys_of_chunk(tx, chunk))
 
 
 async def alerts(tx: Connection) -> list[AlertRaised]:
@@ -71,5 +70,7 @@ def _why(difference: Difference) -> str:
     return (
         f"deadline key {difference.key} of {difference.entity}, anchored"
         f" {difference.anchor_day}, is kept through {difference.keep_through} and purged from"
-        f" {difference.purge_from:%Y-%m-%dT%H:%M:%SZ}; SQL finds {difference.computed}"
+        f" {difference.purge_from:%Y-%m-%dT%H:%M:%SZ}, by version {difference.policy_version} with"
+        f" floor {difference.floor}; SQL finds {difference.computed}, by version"
+        f" {difference.computed_version} with floor {difference.computed_floor}"
     )

@@ -1,6 +1,7 @@
 """The rules in Python and the law in SQL: they agree everywhere, and nothing is ordered else."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
 from tests.conftest import Database
 from tests.integration.test_closed_loop import (
     MIDNIGHT,
@@ -21,19 +21,23 @@ from tests.integration.test_closed_loop import (
 )
 
 from retention import policy, purge_store, second_engine, second_engine_store, store
-from retention.activation import Activation
 from retention.anchor import Resolved
 from retention.calendar import add_months, day_after
-from retention.deadline import Circumstances, Deadline, compute
+from retention.deadline import Circumstances, Deadline, compute_under
 from retention.law import FinancialYear, FinancialYears
-from retention.rule import Rule, Terms
+from retention.rule import Period, Terms
 from shared.events.platform import FiscalYearChanged, FiscalYearClosed
-from shared.outbox import Outbox
 from shared.postgres import Connection, open_pool, transaction
 
 __all__ = ["retention"]
 
-RULE = TypeAdapter[Rule](Rule)
+
+class Version(Terms):
+    """A version of the policy of the one category here, ``tested``."""
+
+    version: int = 1
+
+
 DAYS = st.dates(date(1900, 1, 1), date(2150, 12, 31))
 
 lengths = st.one_of(
@@ -62,12 +66,20 @@ shipped = st.sampled_from(
     [p.rule.model_dump(mode="json") for p in policy.load(POLICIES).by_category.values() if p.stored]
 )
 RULES = st.one_of(simple, longest, shipped)
+unknown = st.just({"rule": "bfl_7_6_original"})
+ANY_RULE = st.one_of(
+    RULES, RULES, oss, unknown, st.builds(lambda *r: {"rule": "max", "rules": r}, simple, unknown)
+)
+
+
+def stated(rule: Any, **more: Any) -> Version:
+    return Version.model_validate({"rule": rule, "effective_from": "1900-01-01"} | more)
 
 
 @st.composite
-def years(draw: st.DrawFn) -> FinancialYears:
+def years(draw: st.DrawFn, since: int = 1900, until: int = 2140) -> FinancialYears:
     """Years that adjoin: broken, of up to 18 months, the last one perhaps cut short."""
-    first = date(draw(st.integers(1900, 2140)), draw(st.integers(1, 12)), 1)
+    first = date(draw(st.integers(since, until)), draw(st.integers(1, 12)), 1)
     found: list[FinancialYear] = []
     for months in draw(st.lists(st.sampled_from((12, 12, 6, 18, 1)), min_size=1, max_size=6)):
         end = add_months(first, months)
@@ -80,6 +92,31 @@ def years(draw: st.DrawFn) -> FinancialYears:
     return FinancialYears(tuple(found))
 
 
+@st.composite
+def histories(draw: st.DrawFn) -> list[Version]:
+    """Versions in the order of their numbers, in force in any order, often from a year's end."""
+    days = st.one_of(
+        st.dates(date(2015, 1, 1), date(2035, 12, 31)),
+        st.builds(date, st.integers(2015, 2035), st.just(1), st.just(1)),
+        st.builds(date, st.integers(2015, 2035), st.just(12), st.just(31)),
+    )
+    apply = st.sampled_from(("keep", "apply"))
+    said = draw(st.lists(st.tuples(ANY_RULE, st.booleans(), days, apply), min_size=1, max_size=4))
+    return [
+        stated(rule, version=number, statute=statute, effective_from=since, existing=existing)
+        for number, (rule, statute, since, existing) in enumerate(said, 1)
+    ]
+
+
+def boundaries(history: Sequence[Version]) -> Iterator[date]:
+    """Return the days on which, and before which, a version begins, or a period of days ends so."""
+    for version in history:
+        yield from (day_after(version.effective_from, n) for n in (-1, 0))
+        for rule in (other.rule for other in history):
+            if isinstance(rule, Period) and rule.days is not None and rule.end_of is None:
+                yield from (day_after(version.effective_from, n - rule.days) for n in (-1, 0))
+
+
 async def put(
     tx: Connection, entity: str, scheme: str, found: Sequence[tuple[date, Deadline]]
 ) -> list[int]:
@@ -88,6 +125,7 @@ async def put(
     for day, deadline in found:
         kept = deadline.keep_through or day
         made_up = Deadline("scheduled", keep_through=kept)
+        terms = deadline.decided_by
         rows.append(
             {
                 "entity": entity,
@@ -96,7 +134,7 @@ async def put(
                 "anchor_state": "known",
                 "anchor_day": day,
                 "lacking": "",
-                "policy_version": 1,
+                "policy_version": terms.version if isinstance(terms, Version) else 1,
                 "status": "scheduled",
                 "why": "",
                 "provisional": False,
@@ -104,6 +142,7 @@ async def put(
                 "floor": deadline.floor,
                 "purge_from": made_up.purge_from,
                 "must_purge_by": made_up.must_purge_by,
+                "statutory": deadline.statutory,
             }
         )
     await store.put_keys(tx, rows)
@@ -112,27 +151,54 @@ async def put(
     return [ids[identity] for identity in identities]
 
 
+WRONG = [
+    "keep_through = keep_through + 1",
+    "purge_from = purge_from - '5h'::interval",
+    "floor = CASE WHEN floor IS NULL THEN keep_through ELSE floor - 1 END",
+    "floor = CASE WHEN floor IS NULL THEN keep_through END",
+    "policy_version = policy_version + 1",
+]
+
+
 async def compare(
-    tx: Connection, rule: Any, books: FinancialYears, days: Sequence[date], scheme: str
-) -> None:
+    tx: Connection,
+    history: Sequence[Version],
+    books: FinancialYears,
+    days: Sequence[date],
+    scheme: str,
+) -> list[Deadline]:
+    """Check that SQL finds the same and notices what is not; return what the rules find."""
     for year in books.years:
         await store.put_fiscal_year(tx, ("e", year.first_day, year.last_day, True, ""))
-    around = [year.last_day for year in books.years] + [year.first_day for year in books.years]
-    terms = Terms(rule=RULE.validate_python(rule), effective_from=date(1900, 1, 1))
     circumstances = Circumstances(years=books, vat_scheme="oss" if scheme else None)
-    found = [
-        (day, compute(terms, Resolved("known", day), circumstances))
-        for day in dict.fromkeys([*days, *around])
-    ]
-    keys = await put(tx, "e", scheme, found)
-    unknown = {k for k, (_, d) in zip(keys, found, strict=True) if d.keep_through is None}
-    rules = {"tested": rule}
-    differing = await second_engine_store.differing(tx, rules, keys)
+    found = {
+        day: compute_under(history, Resolved("known", day), circumstances)
+        for day in [*days, *(d for y in books.years for d in (y.first_day, y.last_day))]
+    }
+    keys = await put(tx, "e", scheme, [*found.items()])
+    by_key = dict(zip(keys, found.values(), strict=True))
+    versions = {"tested": [version.model_dump(mode="json") for version in reversed(history)]}
+    differing = await second_engine_store.differing(tx, versions, keys)
+    unknown = {key for key, deadline in by_key.items() if deadline.keep_through is None}
     assert {difference.key for difference in differing} == unknown
-    assert [difference.computed for difference in differing] == [None] * len(unknown)
-    for change in ("keep_through = keep_through + 1", "purge_from = purge_from - '5h'::interval"):
-        await tx.execute(f"UPDATE deadline_key SET {change}")
-        assert len(await second_engine_store.differing(tx, rules, keys)) == len(keys)
+    for wrong in WRONG:
+        spoilt = tx.transaction()
+        await spoilt.start()
+        await tx.execute(f"UPDATE deadline_key SET {wrong}")
+        differing = await second_engine_store.differing(tx, versions, keys)
+        assert [difference.key for difference in differing] == sorted(keys)
+        for difference in differing:
+            deadline = by_key[difference.key]
+            terms = deadline.decided_by
+            assert isinstance(terms, Version)
+            right = (deadline.keep_through, deadline.floor, terms.version)
+            assert right == (
+                difference.computed,
+                difference.computed_floor,
+                difference.computed_version,
+            )
+        await spoilt.rollback()
+    return [*found.values()]
 
 
 @pytest.fixture
@@ -156,19 +222,53 @@ def run(retention_db: Database) -> Iterator[Callable[[Any], Any]]:
     loop.close()
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_both_engines_agree(run: Callable[[Any], Any]) -> None:
-    @settings(
-        max_examples=300,
+def examples(number: int) -> settings:
+    return settings(
+        max_examples=number,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_both_engines_agree(run: Callable[[Any], Any]) -> None:
+    @examples(300)
     @given(RULES, years(), st.lists(DAYS, min_size=1, max_size=12), st.sampled_from(("", "oss")))
     def check(rule: Any, books: FinancialYears, days: list[date], scheme: str) -> None:
-        run(lambda tx: compare(tx, rule, books, days, scheme))
+        run(lambda tx: compare(tx, [stated(rule)], books, days, scheme))
 
     check()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_both_engines_agree_on_what_becomes_of_a_promise(run: Callable[[Any], Any]) -> None:
+    seen: Counter[str] = Counter()
+
+    @examples(500)
+    @given(
+        histories(),
+        years(2012, 2026),
+        st.lists(st.dates(date(2012, 1, 1), date(2037, 1, 1)), min_size=12, max_size=12),
+        st.sampled_from(("", "oss")),
+    )
+    def check(history: list[Version], books: FinancialYears, days: list[date], scheme: str) -> None:
+        async def ask(tx: Connection) -> None:
+            found = await compare(tx, history, books, [*days, *boundaries(history)], scheme)
+            seen.update(deadline.status for deadline in found)
+            seen.update(str(step.rule) for deadline in found for step in deadline.steps)
+
+        run(ask)
+
+    check()
+    happened = {
+        "indeterminate",
+        "a deadline that has passed is not revived",
+        "existing data is kept as promised",
+        "the change applies to existing data",
+        "the change applies to existing data, which is never due before it",
+    }
+    assert {what for what, times in seen.items() if times >= 10} >= happened, seen
 
 
 @pytest.mark.parametrize(
@@ -190,9 +290,11 @@ def test_a_rule_that_sql_does_not_know_yields_no_date(
     async def ask(tx: Connection) -> None:
         day = date(2024, 3, 15)
         keys = await put(tx, "e", "", [(day, Deadline("scheduled", keep_through=day_after(day)))])
-        for rules in ({"tested": rule}, {"other": rule}):
-            [difference] = await second_engine_store.differing(tx, rules, keys)
-            assert difference.computed is None
+        version = {"version": 1, "rule": rule, "effective_from": "1900-01-01", "existing": "keep"}
+        statute = {**version, "statute": True}
+        for versions in ({"tested": [statute]}, {"tested": []}, {"other": [version]}):
+            [difference] = await second_engine_store.differing(tx, versions, keys)
+            assert difference.computed is difference.computed_floor is None
 
     run(ask)
 
@@ -202,23 +304,27 @@ def test_with_a_gap_in_the_books_no_year_counts(run: Callable[[Any], Any]) -> No
         for year in (2023, 2025):
             row = ("e", date(year, 1, 1), date(year, 12, 31), True, "")
             await store.put_fiscal_year(tx, row)
-        kept = Deadline("scheduled", keep_through=date(2030, 12, 31))
+        day = date(2030, 12, 31)
+        kept = Deadline("scheduled", keep_through=day, floor=day)
         keys = await put(tx, "e", "", [(date(2023, 3, 15), kept)])
-        rules = {"tested": {"rule": "bfl_7_2"}}
-        assert len(await second_engine_store.differing(tx, rules, keys)) == 1
+        versions = {"tested": [stated({"rule": "bfl_7_2"}).model_dump(mode="json")]}
+        assert len(await second_engine_store.differing(tx, versions, keys)) == 1
         row = ("e", date(2024, 1, 1), date(2024, 12, 31), True, "")
         await store.put_fiscal_year(tx, row)
-        assert await second_engine_store.differing(tx, rules, keys) == []
+        assert await second_engine_store.differing(tx, versions, keys) == []
 
     run(ask)
 
 
 # In the loop
 
-WRONG = [
+BY_HAND = [
     "keep_through = '2030-12-31', purge_from = '2030-12-31 23:00Z'",
     "purge_from = '2031-12-31 22:00Z'",
     "keep_through = '2030-12-31'",
+    "floor = '2030-12-31'",
+    "floor = NULL",
+    "policy_version = policy_version + 1",
 ]
 
 
@@ -228,7 +334,7 @@ async def spoil(retention: Retention, wrong: str) -> None:
     )
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("wrong", BY_HAND)
 async def test_a_date_written_by_hand_orders_nothing_and_is_told(
     retention: Retention, wrong: str
 ) -> None:
@@ -260,7 +366,7 @@ async def test_a_date_that_is_too_late_is_found_within_a_day(retention: Retentio
 
 async def test_the_whole_category_is_frozen_and_no_other(retention: Retention) -> None:
     await retention.invoices("i-1")
-    await spoil(retention, WRONG[0])
+    await spoil(retention, BY_HAND[0])
     later = FiscalYearClosed(entity="other", start=date(2023, 1, 1), end=date(2023, 12, 31))
     lead = invoice("l-1").model_copy(
         update={"category": "lead.form", "holder": "crm", "anchors": _last_contact()}
@@ -280,7 +386,7 @@ async def test_it_thaws_when_the_dates_are_computed_anew(
     retention: Retention, mended_by: str
 ) -> None:
     await retention.invoices("i-1")
-    await spoil(retention, WRONG[0])
+    await spoil(retention, BY_HAND[0])
     await retention.sweep()
     retention.clock.advance(timedelta(hours=1))
     assert named(await retention.sweep(), "PurgePrepare") == []
@@ -289,8 +395,7 @@ async def test_it_thaws_when_the_dates_are_computed_anew(
             FiscalYearChanged(entity="ab", start=date(2024, 1, 1), end=date(2024, 12, 31))
         )
     else:
-        registry = retention.handlers.registry
-        await Activation(registry, Outbox("//test"), retention.clock).run(retention.pool)
+        await retention.start()
     announced = await retention.sweep()
     [prepare] = named(announced, "PurgePrepare")
     assert prepare.purge_from == MIDNIGHT
@@ -301,7 +406,7 @@ async def test_a_date_spoilt_between_the_phases_is_not_erased_on(retention: Rete
     await retention.invoices("i-1")
     retention.clock.advance(timedelta(hours=1))
     [prepare] = named(await retention.sweep(), "PurgePrepare")
-    await spoil(retention, WRONG[0])
+    await spoil(retention, BY_HAND[0])
     await retention.take(answer(prepare, retention.clock.now()))
     [cancel] = named(await retention.announced(), "PurgeCancel")
     await retention.take(answer(cancel, retention.clock.now()))
@@ -313,9 +418,10 @@ async def test_a_date_spoilt_between_the_phases_is_not_erased_on(retention: Rete
 async def test_a_policy_with_a_rule_that_sql_does_not_know_is_frozen(retention: Retention) -> None:
     await retention.invoices("i-1")
     retention.clock.advance(timedelta(hours=1))
-    rules = {"billing.invoice": {"rule": "bfl_7_6_original"}}
+    unknown = stated({"rule": "bfl_7_6_original"}).model_dump(mode="json")
+    versions = {"billing.invoice": [unknown]}
     async with transaction(retention.pool) as tx:
-        due = await purge_store.due(tx, retention.clock.now(), [*rules], 10)
+        due = await purge_store.due(tx, retention.clock.now(), [*versions], 10)
         assert len(due) == 1
-        assert await second_engine.agreed(tx, rules, due, retention.clock.now()) == []
-        assert await second_engine.frozen(tx, rules) == {"billing.invoice"}
+        assert await second_engine.agreed(tx, versions, due, retention.clock.now()) == []
+        assert await second_engine.frozen(tx, versions) == {"billing.invoice"}

@@ -6,8 +6,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from retention.policy import Policy
-from retention.rule import Terms
+from retention.policy import Policy, terms_json
 from shared.errors import Rejected
 
 
@@ -71,8 +70,4 @@ class History:
     @cached_property
     def as_json(self) -> Mapping[str, list[dict[str, Any]]]:
         """What each version of each category that is stored says about time, as JSON."""
-        said = {"version", *Terms.model_fields}
-        return {
-            category: [p.model_dump(mode="json", include=said) for p in self.terms(category)]
-            for category in self.stored
-        }
+        return {c: [terms_json(p) for p in self.terms(c)] for c in self.stored}

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import Field, StrictInt, StringConstraints, TypeAdapter, model_validator
 
@@ -114,6 +114,12 @@ class Policy(Terms):
             other.group,
             other.extension_basis,
         )
+
+
+def terms_json(policy: Policy) -> dict[str, Any]:
+    """Return what a version of a policy says of time, as the second engine reads it."""
+    said = {"version", "rule", "statute", "effective_from", "existing"}
+    return policy.model_dump(mode="json", include=said)
 
 
 class HolderEntry(Closed):

@@ -117,7 +117,7 @@ _COMPUTED = """
        ORDER BY id, place)
      UNION ALL
         SELECT id, new.place,
-               new.version,
+               CASE WHEN moves THEN new.version ELSE old.version END,
                CASE WHEN NOT moves THEN old.through
                     WHEN new.through < old.through THEN greatest(new.through, effective_from - 1)
                     ELSE new.through END,

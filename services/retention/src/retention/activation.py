@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from retention import second_engine_store, store
+from retention import store
 from retention.policy import Policies, Policy
 from retention.registry import Registry
 from retention.rule import Period
@@ -28,7 +28,7 @@ class Activation:
     async def run(self, pool: Pool) -> None:
         """Activate policies of categories that had none: there is no data that they could move.
 
-        Deadlines of frozen categories are found anew: so a wrong date is put right by a restart.
+        All deadline keys are computed anew, for an earlier release may have computed them otherwise.
         """
         now = self.clock.now()
         async with transaction(pool) as tx:
@@ -46,8 +46,8 @@ class Activation:
                         in_force=in_force.version,
                         in_file=policy.version,
                     )
-            await self.registry.in_force.read(tx)
-            await self.registry.refresh_keys(tx, categories=await second_engine_store.frozen(tx))
+            history = await self.registry.in_force.read(tx)
+            await self.registry.refresh_keys(tx, categories=history.stored)
 
 
 def activated(policy: Policy) -> PolicyActivated:

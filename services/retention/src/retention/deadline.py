@@ -165,20 +165,26 @@ def compute_under(
 
 def _changed(old: Deadline, new: Deadline, terms: Terms) -> Deadline:
     fact = say("the policy changed on {day}", day=terms.effective_from)
-    if old.keep_through is None or new.keep_through is None:
-        return old if terms.existing == "keep" else new
-    if old.keep_through < terms.effective_from:
+    if old.keep_through is not None and old.keep_through < terms.effective_from:
         return old.because(fact, say("a deadline that has passed is not revived"))
-    demanded = new.floor is not None and new.floor > old.keep_through
-    if terms.existing == "keep" and not demanded:
+    if terms.existing == "keep" and not _demands_more(new, old):
         promised = say("existing data is kept as promised")
         return old.because(fact, promised, "GDPR article 5(1)(b), (e)")
-    if new.keep_through >= old.keep_through:
+    if new.keep_through is None or (old.keep_through and new.keep_through >= old.keep_through):
         return new.because(fact, say("the change applies to existing data"))
     through = max(new.keep_through, day_after(terms.effective_from, -1))
-    return replace(new, keep_through=min(through, old.keep_through)).because(
+    return replace(new, keep_through=through).because(
         fact, say("the change applies to existing data, which is never due before it")
     )
+
+
+def _demands_more(new: Deadline, old: Deadline) -> bool:
+    """Return whether the law keeps longer than was promised, or may, for all that is known."""
+    if old.keep_through is None:
+        return False
+    if new.floor is None:
+        return new.statutory and new.keep_through is None
+    return new.floor > old.keep_through
 
 
 class _UnknownError(Exception):

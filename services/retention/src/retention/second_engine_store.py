@@ -42,7 +42,8 @@ _COMPUTED = """
          WHERE rule ->> 'rule' IS DISTINCT FROM 'max'
     ),
     option AS (
-        SELECT place, number, term.rule ->> 'rule' IN ('bfl_7_2', 'oss_10y') AS by_law, one.rule
+        SELECT place, number, one.rule,
+               term.rule ->> 'rule' IN ('bfl_7_2', 'bfl_7_6_original', 'oss_10y') AS by_law
           FROM term, jsonb_array_elements(
                    CASE term.rule ->> 'rule' WHEN 'min' THEN term.rule -> 'rules'
                                              ELSE jsonb_build_array(term.rule) END) AS one (rule)
@@ -99,13 +100,14 @@ _COMPUTED = """
         SELECT id, place,
                CASE WHEN count(*) = count(through)
                     THEN nullif(max(through), '-infinity') END AS through,
-               nullif(max(through) FILTER (WHERE by_law), '-infinity') AS minimum
+               nullif(max(through) FILTER (WHERE by_law), '-infinity') AS minimum,
+               bool_or(by_law) AS by_law
           FROM met
       GROUP BY id, place
     ),
     -- What each version alone would say; the floor is what the law, or the statute, demands of it.
     alone AS (
-        SELECT id, place, version, effective_from, existing, through,
+        SELECT id, place, version, effective_from, existing, through, by_law OR statute AS by_law,
                CASE WHEN statute THEN through WHEN through IS NOT NULL THEN minimum END AS floor
           FROM bounded
           JOIN stated USING (place)
@@ -119,15 +121,17 @@ _COMPUTED = """
         SELECT id, new.place,
                CASE WHEN moves THEN new.version ELSE old.version END,
                CASE WHEN NOT moves THEN old.through
-                    WHEN new.through < old.through THEN greatest(new.through, effective_from - 1)
-                    ELSE new.through END,
+                    WHEN new.through >= old.through OR new.through IS NULL THEN new.through
+                    ELSE greatest(new.through, effective_from - 1) END,
                CASE WHEN moves THEN new.floor ELSE old.floor END
           FROM moved AS old
           JOIN alone AS new USING (id),
                LATERAL (SELECT CASE
-                   WHEN old.through IS NULL OR new.through IS NULL THEN existing = 'apply'
                    WHEN old.through < effective_from THEN false
-                   ELSE existing = 'apply' OR coalesce(new.floor > old.through, false)
+                   WHEN existing = 'apply' THEN true
+                   WHEN old.through IS NULL THEN false
+                   WHEN new.through IS NULL THEN by_law
+                   ELSE coalesce(new.floor > old.through, false)
                    END AS moves
                ) AS decision
          WHERE new.place = old.place + 1

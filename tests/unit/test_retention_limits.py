@@ -14,6 +14,7 @@ LIMITS = Limits(factor=1.5, floor=100, share=0.25)
     [
         (Numbers(waiting=100, of=100, forecast=0), False),  # so few that nobody is asked
         (Numbers(waiting=101, of=10_000, forecast=0), True),
+        (Numbers(waiting=101, canaries=1, of=10_000, forecast=0), False),
         (Numbers(waiting=150, of=10_000, forecast=100), False),
         (Numbers(waiting=151, of=10_000, forecast=100), True),
         (Numbers(gone=100, on_the_way=50, waiting=1, of=10_000, forecast=100), True),

@@ -1,0 +1,48 @@
+"""The facts of a record whose time has just run out; pure."""
+
+from bisect import bisect_left
+from datetime import date
+from typing import Final
+
+from retention.anchor import Anchor, Facts, Resolved, ServiceEvent
+from retention.deadline import Circumstances, compute
+from retention.law import FinancialYear, FinancialYears
+from retention.policy import Policy
+from shared.errors import Rejected
+
+ENTITY: Final = "canary"
+"""A legal entity of nobody; its financial years are calendar years, in the database too."""
+
+YEARS: Final = FinancialYears.of(
+    FinancialYear(date(year, 1, 1), date(year, 12, 31)) for year in range(1990, 2101)
+)
+_EARLIEST: Final = date(1900, 1, 1)
+
+
+def just_due(policy: Policy, today: date) -> Facts:
+    """Return what may have happened, as late as possible, to a record of ENTITY due on *today*.
+
+    Raises:
+        Rejected: data of the category is never stored.
+    """
+    clock = policy.clock
+    if clock is None:
+        raise Rejected(f"the policy of {policy.category} has no clock", code="never-stored")
+    day = _latest(policy, today)
+    kinds = (*clock.anchors[:1], *clock.ended_by[:1])
+    served = clock.while_service and not clock.ended_by
+    return Facts(
+        anchors=[Anchor(kind, kind, day) for kind in kinds],
+        services=[ServiceEvent(ENTITY, "terminated", day)] if served else [],
+    )
+
+
+def _latest(policy: Policy, today: date) -> date:
+    """Return the last day such that a record anchored on it is due on *today*."""
+
+    def kept_through(ordinal: int) -> date:
+        resolved = Resolved("known", date.fromordinal(ordinal))
+        return compute(policy, resolved, Circumstances(YEARS)).keep_through or date.min
+
+    days = range(_EARLIEST.toordinal(), today.toordinal())
+    return date.fromordinal(days[bisect_left(days, today, key=kept_through) - 1])

@@ -79,9 +79,9 @@ async def check(stack: Stack, figures: dict[str, Any]) -> None:
         )
         erased = await count(
             retention,
-            """SELECT coalesce(sum(erased), 0) FROM purge_chunk
-                 JOIN purge_job ON purge_job.id = job
-                WHERE category = $1 AND refs[1] LIKE $2""",
+            """SELECT count(*) FROM purge_chunk
+                 JOIN purge_job ON purge_job.id = job, unnest(refs) AS ref
+                WHERE category = $1 AND ref LIKE $2 AND erased > 0""",
             category,
             mine,
         )
@@ -92,6 +92,10 @@ async def check(stack: Stack, figures: dict[str, Any]) -> None:
               WHERE record.category = 'billing.invoice' AND purge_from <= now()
                 AND customer_id LIKE $1"""
     assert await count(retention, held, mine) == figures["held"]
+
+    gone = "SELECT count(*) FROM canary WHERE state = 'erased' AND chunk IS NOT NULL"
+    assert await count(retention, gone) == len(figures["canaries"]) == 4
+    assert await count(platform, "SELECT count(*) FROM lead WHERE record_id LIKE 'canary-%'") == 0
 
     accepted = "SELECT count(*) FROM delivery WHERE message_id = $1 AND state = $2"
     for state, deliveries in figures["mails"].items():
@@ -112,9 +116,12 @@ def test_the_report_says_the_same(stack: Stack, stack_folder: Path) -> None:
     by_category = {line["category"]: line for line in report["categories"]}
     for category in figures["purged"]:
         line = by_category[category]
-        held = "SELECT count(*) FROM record WHERE category = $1"
+        held = "SELECT count(*) FROM record WHERE category = $1"  # canaries are gone by now
         assert line["held"] == asyncio.run(count(stack.databases["retention"], held, category))
-        erased = """SELECT sum(erased) FROM purge_chunk JOIN purge_job ON purge_job.id = job
+        erased = """SELECT sum(erased - canaries) FROM purge_chunk
+                      JOIN purge_job ON purge_job.id = job,
+                           LATERAL (SELECT count(*) AS canaries FROM unnest(refs) AS ref
+                                     WHERE ref LIKE 'canary-%') AS of_nobody
                      WHERE category = $1"""
         assert line["purged"]["erased"] == asyncio.run(
             count(stack.databases["retention"], erased, category)

@@ -9,13 +9,14 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from tests.integration.events import event
 from tests.integration.test_master_log import Log, action
 from tests.integration.test_sending import Notifier, contact
 
 from notifier.smtp import Relay
 from shared.clock import VirtualClock
-from shared.events.gallra import PurgeCommand
-from shared.holder import Holder, Outcome, PurgeDesk
+from shared.events.gallra import CanaryLook, CanaryPlant, PurgeCommand
+from shared.holder import CanaryHolder, Holder, Outcome, PurgeDesk
 from shared.holder_contract import CHECKS, Bench, ContractError, State, check_holder
 from shared.outbox import Outbox
 from shared.postgres import Connection, open_pool
@@ -24,18 +25,18 @@ PAGE = Path(__file__).parents[2] / "docs/holders.md"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-def shown(language: str) -> str:
-    """Return the first example of the page in a language."""
+def shown(language: str) -> list[str]:
+    """Return the examples of the page in a language."""
     block = rf"(?ms)^( *)```{language}\n(.*?)^\1```$"
-    found = re.search(block, PAGE.read_text("utf-8"))
-    assert found
-    return dedent(found[2])
+    return [dedent(found[2]) for found in re.finditer(block, PAGE.read_text("utf-8"))]
 
 
-def note_holder() -> Any:
+def note_holder(name: str = "NoteHolder") -> Any:
     names: dict[str, Any] = {}
-    exec(shown("python"), names)  # noqa: S102 - our own page
-    return names["NoteHolder"]
+    for example in shown("python"):
+        if "class " in example:
+            exec(example, names)  # noqa: S102 - our own page
+    return names[name]
 
 
 def state_of(row: Any) -> State:
@@ -62,13 +63,18 @@ def note_bench(pool: Any, holder: Holder) -> Bench:
 @pytest.fixture
 async def notes(platform_db: Any) -> AsyncIterator[Any]:
     async with open_pool(platform_db.owner, "test") as pool:
-        await pool.execute(shown("sql"))
+        await pool.execute(*shown("sql"))
         yield pool
 
 
 @pytest.fixture
 async def example(notes: Any) -> Bench:
     return note_bench(notes, note_holder()())
+
+
+@pytest.fixture
+async def canaries(notes: Any) -> Bench:
+    return note_bench(notes, note_holder("CanaryNoteHolder")())
 
 
 @pytest.fixture
@@ -118,7 +124,7 @@ async def notifier(notifier_db: Any) -> AsyncIterator[Bench]:
         yield Bench(pool, parts.handlers.desk, "contact.address", put, look)
 
 
-@pytest.fixture(params=["audit_log", "notifier", "example"])
+@pytest.fixture(params=["audit_log", "notifier", "example", "canaries"])
 def bench(request: pytest.FixtureRequest) -> Bench:
     return request.getfixturevalue(request.param)
 
@@ -128,15 +134,24 @@ async def test_it_keeps_to_the_contract(bench: Bench, check: Callable[[Bench], A
     await check(bench)
 
 
-async def test_all_checks_in_one_database(example: Bench) -> None:
-    await check_holder(example)
+async def test_all_checks_in_one_database(canaries: Bench) -> None:
+    await check_holder(canaries)
+
+
+@pytest.mark.parametrize(("name", "taken"), [("NoteHolder", False), ("CanaryNoteHolder", True)])
+def test_canaries_are_for_those_who_take_them(name: str, taken: bool) -> None:
+    desk = PurgeDesk("notes", note_holder(name)(), Outbox("//notes"), VirtualClock(NOW))
+    fields = {"category": "lead.form", "record_id": f"canary-{0:032x}"}
+    for command in (CanaryPlant, CanaryLook):
+        assert desk.wants(event(command(holder="notes", **fields), NOW)) is taken
+        assert not desk.wants(event(command(holder="another", **fields), NOW))
 
 
 class Broken:
     """The holder of the page but for one function."""
 
     def __init__(self, pool: Any, fault: str) -> None:
-        self._sound: Holder = note_holder()()
+        self._sound: CanaryHolder = note_holder("CanaryNoteHolder")()
         self._pool = pool
         self._fault = fault
 
@@ -167,6 +182,16 @@ class Broken:
         if self._fault != "restores nothing":
             await self._sound.restore(tx, category, refs)
 
+    async def plant(self, tx: Connection, category: str, record_id: str) -> None:
+        if self._fault != "plants nothing":
+            await self._sound.plant(tx, category, record_id)
+
+    async def find(self, tx: Connection, category: str, record_id: str) -> bool:
+        if self._fault == "finds what it hides no more":
+            query = "SELECT EXISTS (SELECT FROM note WHERE record_id = $1 AND NOT hidden)"
+            return await tx.fetchval(query, record_id)
+        return await self._sound.find(tx, category, record_id)
+
 
 FAULTS = {
     "hides nothing": "prepare_hides",
@@ -175,6 +200,8 @@ FAULTS = {
     "erases all": "commit_erases",
     "says that all was there": "repeated",
     "restores nothing": "cancel_restores",
+    "plants nothing": "canary",
+    "finds what it hides no more": "canary",
 }
 
 

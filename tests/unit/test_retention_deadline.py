@@ -166,12 +166,30 @@ def test_the_floor_is_that_of_the_terms_that_decided() -> None:
     assert kept.floor == kept.keep_through == date(1910, 1, 1)
 
 
-@pytest.mark.parametrize(("existing", "moved"), [("keep", False), ("apply", True)])
-def test_where_a_date_is_unknown_the_version_says_whose_it_is(existing: Any, moved: bool) -> None:
-    known = months(24, effective_from=date(2020, 1, 1))
-    unknown = terms(ACCOUNTING, effective_from=date(2026, 7, 1), existing=existing)
-    found = compute_under([known, unknown], on(date(2014, 9, 1)), BOOKS)
-    assert found.decided_by is (unknown if moved else known)
+@pytest.mark.parametrize("existing", ["keep", "apply"])
+def test_what_the_law_may_demand_is_waited_for(existing: Any) -> None:
+    promised = months(240, effective_from=date(2010, 1, 1))
+    law = terms(ACCOUNTING, effective_from=date(2026, 7, 1), existing=existing)
+    found = compute_under([promised, law], on(date(2014, 9, 1)), BOOKS)  # of no known year
+    assert (found.status, found.decided_by) == ("indeterminate", law)
+
+
+@pytest.mark.parametrize("existing", ["keep", "apply"])
+def test_not_even_that_revives_a_deadline_that_has_passed(existing: Any) -> None:
+    promised = months(24, effective_from=date(2010, 1, 1))
+    law = terms(ACCOUNTING, effective_from=date(2026, 7, 1), existing=existing)
+    found = compute_under([promised, law], on(date(2014, 9, 1)), BOOKS)
+    assert found.keep_through == date(2016, 9, 1)
+
+
+@pytest.mark.parametrize(("existing", "through"), [("keep", None), ("apply", date(2026, 6, 30))])
+def test_a_date_that_becomes_known_by_a_change_does_not_come_before_it(
+    existing: Any, through: date | None
+) -> None:
+    unknown = terms(ACCOUNTING, effective_from=date(2010, 1, 1))
+    short = months(24, effective_from=date(2026, 7, 1), existing=existing)
+    found = compute_under([unknown, short], on(date(2014, 9, 1)), BOOKS)
+    assert found.keep_through == through
 
 
 def test_of_versions_from_the_same_day_the_one_given_later_is_the_later() -> None:

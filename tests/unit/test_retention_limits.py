@@ -14,6 +14,7 @@ LIMITS = Limits(factor=1.5, floor=100, share=0.25)
     [
         (Numbers(at_hand=100, of=100, forecast=0), False),  # so few that nobody is asked
         (Numbers(at_hand=101, of=10_000, forecast=0), True),
+        (Numbers(at_hand=101, canaries=1, of=10_000, forecast=0), False),
         (Numbers(at_hand=150, of=10_000, forecast=100), False),
         (Numbers(at_hand=151, of=10_000, forecast=100), True),
         (Numbers(gone=100, at_hand=51, of=10_000, forecast=100), True),

@@ -95,3 +95,11 @@ def test_all_that_is_wrong_is_told_at_once(directory: Path) -> None:
     with pytest.raises(DocumentError) as error:
         load(directory)
     assert len(error.value.problems) == 2
+
+
+@pytest.mark.parametrize("category", ["billing.invoice", "cookie.popup", "no.such"])
+def test_canaries_are_of_what_a_holder_holds(directory: Path, category: str) -> None:
+    path = directory / "holders.yaml"
+    path.write_text(path.read_text().replace("[lead.form]", f"[{category}]"))
+    with pytest.raises(DocumentError, match=f"no policy lets crm hold {category}"):
+        load(directory)

@@ -4,12 +4,15 @@ A holder is a class with three functions over references, each in the transactio
 ``quarantine`` hides records and says which may not go, ``erase`` destroys them, ``restore`` takes
 them out of quarantine.  :class:`PurgeDesk` does the rest: it checks the command, keeps what was
 quarantined under which hash, and answers.
+
+A holder with two functions more takes canaries: records of nobody, by which retention sees whether
+what a holder confirms is true.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter
 
@@ -18,6 +21,9 @@ from shared.clock import Clock
 from shared.cloudevents import Event
 from shared.errors import Rejected
 from shared.events.gallra import (
+    CanaryCommand,
+    CanaryPlant,
+    CanarySeen,
     Counts,
     PurgeCommand,
     PurgeCommit,
@@ -80,9 +86,25 @@ class Holder(Protocol):
         ...
 
 
+@runtime_checkable
+class CanaryHolder(Holder, Protocol):
+    """A holder that takes canaries, too."""
+
+    async def plant(self, tx: Connection, category: str, record_id: str) -> None:
+        """Store a record of somebody who obviously does not exist, unless it is there already."""
+        ...
+
+    async def find(self, tx: Connection, category: str, record_id: str) -> bool:
+        """Return whether anything of a person is left of a record, in quarantine or not.
+
+        Look where the business reads: what the purge code remembers proves nothing.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PurgeDesk:
-    """Takes purge commands for one holder and answers each with a result.
+    """Takes purge commands for one holder and answers each with a result; canaries, too.
 
     The answer commits with the deed.  A command that came before is answered again from memory,
     so that a lost answer is healed by asking again.
@@ -101,10 +123,17 @@ class PurgeDesk:
     backups_kept: timedelta = timedelta(0)
 
     def wants(self, event: Event) -> bool:
-        """Return False for a command to somebody else."""
-        if not issubclass(event.type.model, PurgeCommand):  # cheaper than to look at the content
+        """Return False for a command to somebody else, or about canaries, which few take."""
+        # Cheaper than to look at the content.
+        if not issubclass(event.type.model, PurgeCommand | CanaryCommand):
             return True
-        return isinstance(event.data, PurgeCommand) and event.data.holder == self.name
+        match event.data:
+            case PurgeCommand(holder=holder):
+                return holder == self.name
+            case CanaryCommand(holder=holder):
+                return holder == self.name and isinstance(self.holder, CanaryHolder)
+            case _:
+                return False
 
     async def take(self, tx: Connection, event: Event) -> None:
         """Carry out the command in *event* and queue the answer.
@@ -112,9 +141,16 @@ class PurgeDesk:
         Raises:
             Rejected: the command is not what its hash says, or not the one its chunk began with.
         """
-        command = event.data
-        if not isinstance(command, PurgeCommand):
-            raise Rejected(f"{event.type.name} is no order to a holder", code="unknown-type")
+        match event.data:
+            case PurgeCommand() as command:
+                answer = await self._purge(tx, command)
+            case CanaryCommand() as asked:
+                answer = await self._seek(tx, asked)
+            case _:
+                raise Rejected(f"{event.type.name} is no order to a holder", code="unknown-type")
+        await self.outbox.announce(tx, self.clock.now(), [answer], cause=event)
+
+    async def _purge(self, tx: Connection, command: PurgeCommand) -> PurgeResult:
         if command_hash(command) != command.command_hash:
             raise Rejected("command_hash does not fit the command", code="forged-command")
         seen = await _seen(tx, command.chunk_id)
@@ -122,12 +158,20 @@ class PurgeDesk:
             raise Rejected("the chunk began with another command", code="forged-command")
         match command:
             case PurgePrepare():
-                answer = await self._prepare(tx, command, seen)
+                return await self._prepare(tx, command, seen)
             case PurgeCommit():
-                answer = await self._commit(tx, command, seen)
+                return await self._commit(tx, command, seen)
             case _:
-                answer = await self._cancel(tx, command, seen)
-        await self.outbox.announce(tx, self.clock.now(), [answer], cause=event)
+                return await self._cancel(tx, command, seen)
+
+    async def _seek(self, tx: Connection, asked: CanaryCommand) -> CanarySeen:
+        if not isinstance(self.holder, CanaryHolder):
+            raise Rejected(f"{self.name} takes no canaries", code="unknown-type")
+        plants = isinstance(asked, CanaryPlant)
+        if plants:
+            await self.holder.plant(tx, asked.category, asked.record_id)
+        found = await self.holder.find(tx, asked.category, asked.record_id)
+        return CanarySeen(**asked.model_dump(), phase="plant" if plants else "look", found=found)
 
     async def _prepare(
         self, tx: Connection, command: PurgeCommand, seen: "_Seen | None"

@@ -18,15 +18,19 @@ from typing import Any, Final, Literal
 from shared.clock import VirtualClock
 from shared.cloudevents import Event
 from shared.errors import Rejected
-from shared.events import event_type_of
+from shared.events import Data, event_type_of
 from shared.events.gallra import (
+    CanaryCommand,
+    CanaryLook,
+    CanaryPlant,
+    CanarySeen,
     PurgeCancel,
     PurgeCommand,
     PurgeCommit,
     PurgePrepare,
     PurgeResult,
 )
-from shared.holder import PurgeDesk, command_hash
+from shared.holder import CanaryHolder, PurgeDesk, command_hash
 from shared.ids import new_id
 from shared.postgres import Connection, Pool, transaction
 
@@ -87,10 +91,7 @@ class Bench:
     ) -> PurgeResult:
         """Give a command in a transaction; return the answer, which echoes it."""
         given = kind.model_validate_json(command.model_dump_json())
-        await self.desk.take(tx, self._event(given))
-        # The desk announces its answer last.
-        said = await tx.fetchval("SELECT value FROM outbox ORDER BY position DESC LIMIT 1")
-        answer = PurgeResult.model_validate_json(said)
+        answer = PurgeResult.model_validate_json(await self._told(tx, given))
         _same(
             "the answer echoes the command",
             (answer.chunk_id, answer.holder, answer.command_hash, answer.hold_epoch),
@@ -122,7 +123,24 @@ class Bench:
         else:
             raise ContractError("a forged command was carried out")
 
-    def _event(self, command: PurgeCommand) -> Event:
+    async def sees(self, found: bool, asked: CanaryCommand, when: str) -> None:
+        """Check what the holder says of a canary."""
+        async with transaction(self.pool) as tx:
+            said = CanarySeen.model_validate_json(await self._told(tx, asked))
+        expected = CanarySeen(
+            **asked.model_dump(),
+            phase="plant" if isinstance(asked, CanaryPlant) else "look",
+            found=found,
+        )
+        _same(f"{when}, the holder says", said, expected)
+
+    async def _told(self, tx: Connection, command: Data) -> str:
+        """Give a command; return the answer, which the desk announces last."""
+        await self.desk.take(tx, self._event(command))
+        answer: str = await tx.fetchval("SELECT value FROM outbox ORDER BY position DESC LIMIT 1")
+        return answer
+
+    def _event(self, command: Data) -> Event:
         return Event(
             type=event_type_of(command),
             source="//holder-contract",
@@ -277,6 +295,25 @@ async def repeated(bench: Bench) -> None:
     await bench.is_now("gone", record, "erased twice and restored")
 
 
+async def canary(bench: Bench) -> None:
+    """A canary, where they are taken, is a record like any other, found until it is erased."""
+    if not isinstance(bench.desk.holder, CanaryHolder):
+        return
+    record = f"canary-{new_id().hex}"
+    named = {"holder": bench.desk.name, "category": bench.category, "record_id": record}
+    plant, look = CanaryPlant(**named), CanaryLook(**named)
+    await bench.sees(False, look, "before it was planted")
+    for when in ("planted", "planted twice"):
+        await bench.sees(True, plant, when)
+        await bench.is_now("shown", record, when)
+    order = bench.order([record])
+    await bench.send(order)
+    await bench.sees(True, look, "in quarantine")
+    done = await bench.send(order, PurgeCommit)
+    _same("how many are erased", done.counts.erased + done.counts.anonymised, 1)
+    await bench.sees(False, look, "erased")
+
+
 class _CrashError(Exception):
     """The process died before its transaction committed."""
 
@@ -309,7 +346,7 @@ def _lasting(answer: PurgeResult) -> dict[str, Any]:
 CHECKS: Final = (
     prepare_hides, commit_erases, cancel_restores, cancel_before_prepare, cancel_too_late,
     commit_needs_prepare, stale_epoch, early_and_expired, forged, changed, unknown, repeated,
-    crashed,
+    crashed, canary,
 )  # fmt: skip
 
 

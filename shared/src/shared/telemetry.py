@@ -39,6 +39,12 @@ OUTBOX_OLDEST: Final = Gauge(
     "gallra_outbox_oldest_seconds", "Age of the oldest event not yet published."
 )
 JOB_FAILURES: Final = Counter("gallra_job_failures", "Scheduled work that failed.", ["job"])
+CANARY_SECONDS: Final = Histogram(
+    "gallra_canary_seconds",
+    "From a canary that is due to its holder finding it no more.",
+    ["holder", "category"],
+    buckets=(1, 5, 15, 60, 180, 600, 1800, 3600, 4 * 3600, 86400, 7 * 86400),
+)
 
 _collected: Final = bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
 _propagator = TraceContextTextMapPropagator()

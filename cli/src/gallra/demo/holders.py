@@ -16,6 +16,13 @@ TABLES: Final = {
 }
 HOLDERS: Final = ("portal", "billing", "crm")
 
+_CANARY: Final = {
+    "account.master": "INSERT INTO account VALUES ($1, $1, 'Canary, no person', $2)",
+    "billing.invoice": "INSERT INTO invoice VALUES ($1, $1, '1900-01-01', $2)",
+    "billing.contact": "INSERT INTO billing_contact VALUES ($1, $1, $2)",
+    "lead.form": "INSERT INTO lead VALUES ($1, 'Canary, no person', $2, '1900-01-01')",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class TableHolder:
@@ -37,6 +44,20 @@ class TableHolder:
     async def restore(self, tx: Connection, category: str, refs: Sequence[str]) -> None:
         """Show rows again."""
         await self._mark(tx, category, refs, hidden=False)
+
+    async def plant(self, tx: Connection, category: str, record_id: str) -> None:
+        """Store a row about nobody."""
+        await tx.execute(
+            f"{_CANARY[category]} ON CONFLICT DO NOTHING", record_id, "canary@canary.invalid"
+        )
+
+    async def find(self, tx: Connection, category: str, record_id: str) -> bool:
+        """Return whether there is such a row."""
+        found: bool = await tx.fetchval(
+            f"SELECT EXISTS (SELECT FROM {TABLES[category]} WHERE record_id = $1)",  # noqa: S608
+            record_id,
+        )
+        return found
 
     async def _mark(
         self, tx: Connection, category: str, refs: Sequence[str], *, hidden: bool

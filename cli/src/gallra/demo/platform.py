@@ -14,10 +14,8 @@ from gallra.demo.story import Row, Story, broken
 from shared.bus import Consumer
 from shared.clock import SystemClock
 from shared.cloudevents import Event
-from shared.errors import Rejected
 from shared.events import Data
 from shared.events.catalogue import COMMANDS, EVENT_TYPES
-from shared.events.gallra import PurgeCommand
 from shared.events.platform import ContactAdded, FiscalYearEvent, ServiceEvent
 from shared.holder import PurgeDesk
 from shared.migrate import migrate
@@ -95,16 +93,16 @@ async def platform(story: Story, dsn: str, kafka: str) -> AsyncGenerator[Platfor
     await migrate(own, "gallra.demo")
     clock = SystemClock()
     outbox = Outbox(f"//demo/{story.run}")
-    desks = {name: PurgeDesk(name, TableHolder(), outbox, clock) for name in HOLDERS}
+    desks = [PurgeDesk(name, TableHolder(), outbox, clock) for name in HOLDERS]
 
     def wants(event: Event) -> bool:
-        return isinstance(event.data, PurgeCommand) and event.data.holder in desks
+        return any(desk.wants(event) for desk in desks)
 
     async def handle(tx: Connection, events: Sequence[Event]) -> None:
         for event in events:
-            if not isinstance(event.data, PurgeCommand):
-                raise Rejected("the platform takes purge commands alone", code="unknown-type")
-            await desks[event.data.holder].take(tx, event)
+            for desk in desks:
+                if desk.wants(event):
+                    await desk.take(tx, event)
 
     types = [t for t in EVENT_TYPES if t.topic == COMMANDS]
     consumer = Consumer(GROUP, types, handle, outbox, clock, wants=wants)

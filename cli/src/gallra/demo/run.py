@@ -59,6 +59,8 @@ class Figures:
         mails: Deliveries of the message, by state.
         mails_received: Of the message, at the mail server.
         alert_mails: To on-call, at the mail server.
+        canaries: Seconds from due to gone of the newest canary of each holder and category; None
+            while one is on its way.
         dead_letters: By code.
         problems: What is not as the story, the notice and the law want it.
     """
@@ -75,6 +77,7 @@ class Figures:
     mails: dict[str, int]
     mails_received: int
     alert_mails: int
+    canaries: dict[str, float | None]
     dead_letters: dict[str, int]
     problems: list[str]
 
@@ -100,6 +103,7 @@ async def run(stack: Stack, say: Say, name: str) -> Figures:
         await _rest(stack, running, say, "events taken")
         await _until(say, "records purged", watch.purges_left)
         await _until(say, "log entries purged", watch.log_entries_left)
+        await _until(say, "canaries gone", watch.canaries_left)
         await _until(say, "mails sent", watch.mails_left)
         await _rest(stack, running, say, "answers taken")
         await _until(say, "log signed", watch.unsigned)
@@ -205,6 +209,10 @@ class _Watch:
         await _approve(self.stack, self.story)
         return sum(map(_is_action, await self._entries(self.story.terminated)))
 
+    async def canaries_left(self) -> int:
+        await _approve(self.stack, self.story)
+        return sum(seconds is None for seconds in (await self._canaries()).values())
+
     async def mails_left(self) -> int:
         states = Counter(d["state"] for d in await self._deliveries())
         planned = sum(states.values())
@@ -244,6 +252,7 @@ class _Watch:
             mails=dict(states),
             mails_received=sum(self._is_ours(mail) for mail in mails),
             alert_mails=sum(self.story.fingerprint in mail["subject"] for mail in mails),
+            canaries=await self._canaries(),
             dead_letters=await _dead_letters(self.stack.kafka, self.story),
             problems=[],
         )
@@ -293,6 +302,10 @@ class _Watch:
             cursor = page["cursor"]
             if cursor is None:
                 return found
+
+    async def _canaries(self) -> dict[str, float | None]:
+        found = (await self._get("retention", "/api/v1/canaries")).json()["canaries"]
+        return {f"{c['holder']}/{c['category']}": c["seconds"] for c in found}
 
     async def _deliveries(self) -> list[dict[str, Any]]:
         path = f"/api/v1/messages/{self.story.message_id}/deliveries"

@@ -24,6 +24,8 @@ def tell(stack: Stack, figures: Figures) -> str:
         *(f"          {_kept(figures, category)}" for category in sorted(figures.kept)),
         f"          {figures.held} of the invoices are past their time, under a legal hold",
         f"          all of it: {stack.urls['retention']}/report",
+        f"Canaries  {_measured(figures.canaries)}",
+        f"          {stack.urls['retention']}/api/v1/canaries",
         f"Mails     {mails}, and {figures.alert_mails} to on-call",
         f"          {stack.mail_api or stack.smtp}",
         f"Set aside {_listed(figures.dead_letters)}: what a broken producer sent",
@@ -45,6 +47,12 @@ def _kept(figures: Figures, category: str) -> str:
     until = figures.lines[category]["kept_until"]
     how_long = f"the last of them through {until}" if until else "while their service runs"
     return f"{figures.kept[category]} {category}, {how_long}"
+
+
+def _measured(canaries: dict[str, float | None]) -> str:
+    gone = [seconds for seconds in canaries.values() if seconds is not None]
+    slowest = f", the slowest {max(gone):.0f} s after it was due" if gone else ""
+    return f"{len(gone)} of {len(canaries)} planted at holders are gone{slowest}"
 
 
 def _listed(counts: dict[str, int]) -> str:

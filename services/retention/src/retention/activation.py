@@ -28,7 +28,7 @@ class Activation:
     async def run(self, pool: Pool) -> None:
         """Activate policies of categories that had none: there is no data that they could move.
 
-        All deadline keys are computed anew, for an earlier release may have computed them otherwise.
+        All deadline keys are computed anew: an earlier release may have computed them otherwise.
         """
         now = self.clock.now()
         async with transaction(pool) as tx:

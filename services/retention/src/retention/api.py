@@ -14,7 +14,7 @@ from litestar.exceptions import NotFoundException, ServiceUnavailableException
 from litestar.params import QueryParameter
 from litestar.response import Redirect, Template
 
-from retention import certificate, purge_store, report_store, store
+from retention import canary_store, certificate, purge_store, report_store, store
 from retention.calendar import civil_day, day_after, start_of
 from retention.policy import Policy
 from retention.report import Report, Span, as_csv, as_json, make
@@ -206,4 +206,14 @@ async def _proven(audit_log_url: str, event_id: str) -> tuple[Mapping[str, Any],
     return entry["content"]["parts"]["what"], proof
 
 
-ROUTES: Final = [front, page, download, holds, deadline, purges, purge, deletion_certificate]
+@get("/api/v1/canaries")
+async def canaries(state: State) -> dict[str, Any]:
+    """Return the newest canary of each holder and category, and how long it was due till erased."""
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        return {"canaries": await canary_store.newest(tx)}
+
+
+ROUTES: Final = [
+    front, page, download, holds, deadline, purges, purge, deletion_certificate, canaries,
+]  # fmt: skip

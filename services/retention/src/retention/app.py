@@ -3,6 +3,7 @@
 from retention import policy
 from retention.activation import Activation
 from retention.api import ROUTES, SOURCE
+from retention.canary import Canaries
 from retention.handlers import CONSUMES, Handlers
 from retention.in_force import InForce
 from retention.limits import Limits
@@ -37,6 +38,9 @@ def build(settings: Settings) -> Service:
         limit=settings.sweep_limit,
         limits=Limits(settings.guard_factor, settings.guard_floor, settings.guard_share),
     )
+    canaries = Canaries(
+        outbox, clock, policies, every=settings.canary_every, limit=settings.canary_limit
+    )
     consumer = Consumer(
         group="retention",
         types=CONSUMES,
@@ -53,6 +57,7 @@ def build(settings: Settings) -> Service:
         consumer=consumer,
         jobs=[
             Job("sweep", settings.sweep_every, loop.run),
+            Job("canaries", settings.sweep_every, canaries.sweep),
             Job("replay", settings.sweep_every, Replay(loop).sweep),
         ],
         routes=ROUTES,

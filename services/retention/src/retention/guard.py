@@ -1,10 +1,11 @@
 """The mass-purge guard: what is unusual in size waits for two people."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from retention import canary_store
 from retention import guard_store as store
 from retention.calendar import civil_day, day_after, start_of
 from retention.guard_store import Frozen
@@ -59,7 +60,10 @@ class Guard:
     ) -> bool:
         day = civil_day(now)
         midnights = start_of(day_after(day, -1)), start_of(day)
-        numbers = await store.numbers(tx, category, now, day, midnights, due)
+        numbers = replace(
+            await store.numbers(tx, category, now, day, midnights, due),
+            canaries=await canary_store.were_due(tx, category, start_of(day)),
+        )
         why = self.limits.excess(numbers)
         if frozen is not None and why is not None and not self._grown(frozen, numbers):
             return True

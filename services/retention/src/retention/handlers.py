@@ -6,7 +6,7 @@ from datetime import date
 from itertools import groupby
 from typing import Any, Final
 
-from retention import store
+from retention import canary, store
 from retention.calendar import civil_day
 from retention.inventory import on_inventory
 from retention.law import FinancialYear
@@ -17,7 +17,7 @@ from retention.store import NewRecord, Ref
 from shared.cloudevents import Event
 from shared.errors import Rejected
 from shared.events.catalogue import EVENT_TYPES, FISCAL_YEARS, RECORDS, RESULTS, SERVICES, STATUS
-from shared.events.gallra import HolderInventory, HolderRestored, PurgeResult
+from shared.events.gallra import CanarySeen, HolderInventory, HolderRestored, PurgeResult
 from shared.events.model import OneMoment
 from shared.events.platform import (
     AccountSettled,
@@ -97,15 +97,26 @@ class Handlers:
                     touched.entities.add(year.entity)
                 case PurgeResult():
                     await self.loop.on_result(tx, event)
-                case HolderRestored() as restored:
-                    self.registry.check_known(restored.holder)
-                    await on_restored(tx, restored, event.time, self.loop.clock.now())
-                case HolderInventory() as told:
-                    for line in told.categories:
-                        self.registry.check_holder(line.category, told.holder)
-                    await on_inventory(tx, told, event.time)
                 case _:
-                    raise Rejected(f"{event.type.name} is not for retention", code="unknown-type")
+                    touched.refs |= await self._note_status(tx, event)
+
+    async def _note_status(self, tx: Connection, event: Event) -> set[Ref]:
+        """Note what a holder says of itself; return the records that are registered by that."""
+        now = self.loop.clock.now()
+        match event.data:
+            case HolderRestored() as restored:
+                self.registry.check_known(restored.holder)
+                await on_restored(tx, restored, event.time, now)
+            case HolderInventory() as told:
+                for line in told.categories:
+                    self.registry.check_holder(line.category, told.holder)
+                await on_inventory(tx, told, event.time)
+            case CanarySeen() as seen:
+                versions = self.registry.history.terms(seen.category)
+                return await canary.on_seen(tx, versions, event, seen, now)
+            case _:
+                raise Rejected(f"{event.type.name} is not for retention", code="unknown-type")
+        return set()
 
     async def _register(self, tx: Connection, events: Sequence[Event]) -> set[Ref]:
         records: list[NewRecord] = []
@@ -121,8 +132,7 @@ class Handlers:
             told = _told_by(event)
             anchors += [(*ref, a.anchor_id, a.kind, _day(a), told) for a in data.anchors]
             subjects += [(*ref, subject.token, subject.role) for subject in data.subjects]
-        if anchors:
-            await store.add_anchors(tx, anchors)
+        await store.add_anchors(tx, anchors)
         touched = await self.registry.register(tx, records)
         if subjects:
             await store.add_subjects(tx, subjects)

@@ -15,6 +15,7 @@ class Numbers:
         yesterday: Records purged the day before.
         of: Records of the category that are registered.
         approved: What two people have let through lately.
+        canaries: Of those gone, on the way or waiting, records of nobody, whom nobody misses.
     """
 
     gone: int = 0
@@ -24,11 +25,12 @@ class Numbers:
     yesterday: int = 0
     of: int = 0
     approved: int = 0
+    canaries: int = 0
 
     @property
     def asked(self) -> int:
-        """All that would have been ordered that day."""
-        return self.gone + self.at_hand
+        """All that would have been ordered that day, but for canaries."""
+        return self.gone + self.at_hand - self.canaries
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Everything about a file that cannot be right is an error that names file, line a
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
@@ -128,12 +128,14 @@ class HolderEntry(Closed):
     Attributes:
         location: Country code (ISO 3166) of where it stores it.
         kind: Who runs it, as seen from the controller.
+        canaries: Categories of which it takes canaries, so that its purges can be seen to be true.
     """
 
     id: Word
     title: Title
     location: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
     kind: Literal["internal", "processor", "recipient"]
+    canaries: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,11 @@ class Policies:
 
     by_category: Mapping[str, Policy]
     holders: Mapping[str, HolderEntry]
+
+    @property
+    def canaries(self) -> Sequence[tuple[str, str]]:
+        """The holders that take canaries, each with a category of which it does."""
+        return [(holder.id, c) for holder in self.holders.values() for c in holder.canaries]
 
 
 def load(directory: Path, notice_categories: Collection[str] = CATEGORIES) -> Policies:
@@ -179,6 +186,14 @@ def check(policies: Policies, notice_categories: Collection[str]) -> None:
     for policy in policies.by_category.values():
         found = _faults(policy, policies.holders)
         problems += [f"{policy.category}.yaml: {fault}" for fault in found]
+    held = {
+        (h, policy.category) for policy in policies.by_category.values() for h in policy.holders
+    }
+    problems += [
+        f"holders.yaml: canaries: no policy lets {holder} hold {category}: remove it there"
+        for holder, category in policies.canaries
+        if (holder, category) not in held and category not in missing
+    ]
     classes = Counter(policy.log_class for policy in policies.by_category.values())
     problems += [
         f"{policy.category}.yaml: log_class: {policy.log_class} is taken twice: take a new one"

@@ -93,6 +93,14 @@ HELD_AGAIN = """
                     OR (hold.holder, hold.record_id) = (purge_again.holder, purge_again.record_id)))
 """
 
+# A record of nobody: it counts for nothing but itself.
+CANARY = """
+    EXISTS (SELECT
+              FROM canary
+             WHERE (canary.holder, canary.category, canary.record_id)
+                 = (record.holder, record.category, record.record_id))
+"""
+
 # A record to be purged again that was registered anew.
 KNOWN = """
     EXISTS (SELECT
@@ -593,6 +601,7 @@ async def overdue(tx: Connection, now: datetime, known_before: datetime) -> dict
                    AND must_purge_by < $1
                    AND registered_at < $2
                    AND NOT {HELD}
+                   AND NOT {CANARY}
               GROUP BY record.category
                  UNION ALL
                 SELECT record.category, count(*)

@@ -1,10 +1,20 @@
-"""SQL of the retention report; it only counts."""
+"""SQL of the retention report; it only counts, and canaries not at all."""
 
 from datetime import datetime
 from typing import Any
 
-from retention.purge_store import HELD
+from retention.purge_store import CANARY, HELD
 from shared.postgres import Connection
+
+# How many of a purge chunk are canaries, in a FROM clause.  That a chunk confirmed the purge of one
+# is noted a little later.
+_CANARIES = """
+    LATERAL (SELECT count(*) AS canaries
+               FROM canary
+              WHERE (canary.holder, canary.category) = (purge_chunk.holder, purge_job.category)
+                AND (canary.chunk = purge_chunk.id
+                     OR canary.state = 'due' AND canary.record_id = ANY(refs))) AS counted
+"""
 
 
 async def holdings(tx: Connection, at: datetime) -> list[dict[str, Any]]:
@@ -29,7 +39,7 @@ async def holdings(tx: Connection, at: datetime) -> list[dict[str, Any]]:
                array_agg(DISTINCT why) FILTER (WHERE why <> '') AS missing_facts
           FROM record
           JOIN deadline_key ON deadline_key.id = record.key
-         WHERE registered_at <= $1
+         WHERE registered_at <= $1 AND NOT {CANARY}
       GROUP BY record.category
         """,  # noqa: S608 - a constant condition
         at,
@@ -40,15 +50,17 @@ async def holdings(tx: Connection, at: datetime) -> list[dict[str, Any]]:
 async def awaiting(tx: Connection, at: datetime) -> list[dict[str, Any]]:
     """Return how many records each holder had been told to purge at *at* and had not confirmed."""
     rows = await tx.fetch(
-        """
-        SELECT category, holder, sum(cardinality(refs))::int AS records
+        f"""
+        SELECT category, holder, sum(cardinality(refs) - canaries)::int AS records
           FROM purge_chunk
-          JOIN purge_job ON purge_job.id = purge_chunk.job
+          JOIN purge_job ON purge_job.id = purge_chunk.job,
+               {_CANARIES}
          WHERE purge_chunk.sent_at <= $1
            AND (purge_chunk.state <> 'done' OR answered_at > $1)
       GROUP BY category, holder
+        HAVING sum(cardinality(refs) - canaries) > 0
       ORDER BY category, holder
-        """,
+        """,  # noqa: S608 - a constant table
         at,
     )
     return [dict(row) for row in rows]
@@ -57,17 +69,20 @@ async def awaiting(tx: Connection, at: datetime) -> list[dict[str, Any]]:
 async def purged(tx: Connection, start: datetime, end: datetime) -> list[dict[str, Any]]:
     """Return what each job had purged, by holder, from *start* up to *end*."""
     rows = await tx.fetch(
-        """
+        f"""
         SELECT purge_job.id AS job_id, reason, category, holder, policy_version, closed_at,
                closed_event,
-               sum(erased)::int AS erased, sum(anonymised)::int AS anonymised,
+               sum(greatest(erased - canaries, 0))::int AS erased,
+               sum(greatest(anonymised - canaries, 0))::int AS anonymised,
                sum(not_found)::int AS not_found, sum(refused)::int AS refused
           FROM purge_chunk
-          JOIN purge_job ON purge_job.id = purge_chunk.job
+          JOIN purge_job ON purge_job.id = purge_chunk.job,
+               {_CANARIES}
          WHERE purge_chunk.state = 'done' AND answered_at >= $1 AND answered_at < $2
       GROUP BY purge_job.id, holder
+        HAVING sum(cardinality(refs) - canaries) > 0
       ORDER BY category, closed_at, holder
-        """,
+        """,  # noqa: S608 - a constant table
         start,
         end,
     )

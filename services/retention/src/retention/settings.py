@@ -25,6 +25,13 @@ class Settings(ServiceSettings):
     alert_after: Seconds = Field(
         default=timedelta(minutes=15), description="A holder silent for longer is on-call's."
     )
+    canary_every: Seconds = Field(
+        default=timedelta(days=1), description="How long after a canary the next one is planted."
+    )
+    canary_limit: Seconds | None = Field(
+        default=None,
+        description="A canary that takes longer is on-call's; none: the grace of its category.",
+    )
     guard_factor: float = Field(
         default=1.5, ge=1, description="A day's purges may be so many times their forecast."
     )

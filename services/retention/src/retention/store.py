@@ -183,7 +183,7 @@ async def add_anchors(tx: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         ON CONFLICT (holder, category, record_id, anchor_id) DO UPDATE
                 SET kind = EXCLUDED.kind, day = EXCLUDED.day, event = EXCLUDED.event
         """,
-        *(list(column) for column in zip(*newest.values(), strict=True)),
+        *([row[place] for row in newest.values()] for place in range(7)),
     )
 
 

@@ -149,9 +149,12 @@ EVENT_TYPES: Final = (
     EventType("retention.purge.prepare.v1", COMMANDS, gallra.PurgePrepare, _holder),
     EventType("retention.purge.commit.v1", COMMANDS, gallra.PurgeCommit, _holder),
     EventType("retention.purge.cancel.v1", COMMANDS, gallra.PurgeCancel, _holder),
+    EventType("retention.canary.plant.v1", COMMANDS, gallra.CanaryPlant, _holder),
+    EventType("retention.canary.look.v1", COMMANDS, gallra.CanaryLook, _holder),
     EventType("holders.purge.result.v1", RESULTS, gallra.PurgeResult, lambda d: d.chunk_id),
     EventType("holders.restored.v1", STATUS, gallra.HolderRestored, _holder),
     EventType("holders.inventory.v1", STATUS, gallra.HolderInventory, _holder),
+    EventType("holders.canary.seen.v1", STATUS, gallra.CanarySeen, _holder),
     EventType(
         "notifier.delivery.changed.v1",
         DELIVERIES,

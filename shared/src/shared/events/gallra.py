@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from shared.events.model import Data, Day, Instant, Name, Sha256, Text
 
@@ -250,6 +250,36 @@ class HolderInventory(Data):
     holder: Name
     as_of: Instant
     categories: Annotated[list[Inventory], Field(max_length=500)]
+
+
+CanaryId = Annotated[str, StringConstraints(pattern=r"^canary-[0-9a-f]{32}$")]
+"""The record id of a canary, which no record of a real person can have."""
+
+
+class CanaryCommand(Data):
+    """A question to a holder about a canary: a record of somebody who does not exist."""
+
+    holder: Name
+    category: Name
+    record_id: CanaryId
+
+
+class CanaryPlant(CanaryCommand):
+    """Store a synthetic record of this category, then say whether it is there."""
+
+
+class CanaryLook(CanaryCommand):
+    """Say whether anything of a canary is left."""
+
+
+class CanarySeen(Data):
+    """A holder's answer: whether it found the canary, when asked in that phase."""
+
+    holder: Name
+    category: Name
+    record_id: CanaryId
+    phase: Literal["plant", "look"]
+    found: bool
 
 
 DeliveryState = Literal[

@@ -19,3 +19,4 @@ GRANT SELECT, INSERT, UPDATE ON purge_guard TO gallra_retention;
 GRANT SELECT, INSERT ON holder_restore TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE, DELETE ON purge_again TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE ON inventory TO gallra_retention;
+GRANT SELECT, INSERT, UPDATE ON canary TO gallra_retention;

@@ -380,7 +380,7 @@ async def counted(world: World) -> dict[str, Any]:
     day = date(2032, 6, 15)
     span = report.Span(date(2032, 1, 1), day, day)
     async with world.pool.acquire() as tx:
-        policies = world.policies
+        policies = world.in_force.history.newest
         made = await report.make(tx, policies, span, world.clock.now(), {})
     [line] = [line for line in made.lines if line.policy.category == "lead.form"]
     return {

@@ -15,7 +15,7 @@ from litestar.params import QueryParameter
 from litestar.response import Redirect, Template
 
 from retention import canary_store, certificate, purge_store, report_store, store
-from retention.calendar import civil_day, day_after, start_of
+from retention.calendar import add_months, civil_day, day_after, start_of
 from retention.policy import Policy
 from retention.report import Report, Span, as_csv, as_json, make
 from shared import logs
@@ -119,6 +119,44 @@ async def holds(state: State) -> dict[str, Any]:
         return {"holds": await store.holds(tx)}
 
 
+@get("/api/v1/forecast")
+async def forecast(
+    state: State,
+    start: Annotated[date | None, QueryParameter(name="from")] = None,
+    end: Annotated[date | None, QueryParameter(name="to")] = None,
+) -> dict[str, Any]:
+    """Return how many records of each category may be purged in each month, as known now.
+
+    Both days belong to the time asked for: by default the ten years from today.
+    """
+    first = start or civil_day(state.clock.now())
+    last = end or add_months(first, 120)
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        found = await report_store.forecast(tx, start_of(first), start_of(day_after(last)))
+    return {"from": first, "to": last, "purges": found}
+
+
+@get("/api/v1/subjects/{token:str}")
+async def subject(state: State, token: str) -> dict[str, Any]:
+    """Return the records that tell of a person, with what decides a request about each.
+
+    That is until when it is kept and on what basis, and what the policy answers to each right.
+    """
+    pool: Pool = state.pool
+    async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
+        history = await state.registry.in_force.read(tx)
+        found = await report_store.held_about(tx, token, state.clock.now())
+    policies = {category: history.newest[category] for category in {r["category"] for r in found}}
+    return {
+        "records": found,
+        "categories": {
+            category: {"legal_basis": policy.legal_basis, "rights": policy.rights}
+            for category, policy in sorted(policies.items())
+        },
+    }
+
+
 @get("/api/v1/deadlines/{ref:path}")
 async def deadline(
     state: State, ref: str, as_of: date | None = None, lang: Language = "en"
@@ -215,5 +253,6 @@ async def canaries(state: State) -> dict[str, Any]:
 
 
 ROUTES: Final = [
-    front, page, download, holds, deadline, purges, purge, deletion_certificate, canaries,
+    front, page, download, forecast, subject, holds, deadline, purges, purge, deletion_certificate,
+    canaries,
 ]  # fmt: skip

@@ -44,6 +44,7 @@ def civil_day(moment: Moment, zone: ZoneInfo = STOCKHOLM) -> date:
     return moment
 
 
+@lru_cache(maxsize=100_000)
 def start_of(day: date, zone: ZoneInfo = STOCKHOLM) -> datetime:
     """Return the instant, in UTC, at which *day* begins in *zone*.
 

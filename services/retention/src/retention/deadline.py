@@ -7,6 +7,7 @@ next midnight in the entity's zone, and must be gone when the grace of its categ
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import partial
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -114,26 +115,25 @@ def compute(
     rule = terms.rule
     if isinstance(rule, NeverStored):
         raise Rejected("data of this category is never stored", code="never-stored")
-    blank = Deadline(
-        "indeterminate",
+    made = partial(
+        Deadline,
         statutory=terms.statutory,
-        missing=resolved.missing,
-        steps=resolved.steps,
         grace_days=terms.grace_days,
         zone=zone,
         decided_by=terms,
     )
     if resolved.day is None:
-        return blank if resolved.state == "indeterminate" else replace(blank, status="open")
+        status = "indeterminate" if resolved.state == "indeterminate" else "open"
+        return made(status, missing=resolved.missing, steps=resolved.steps)
     try:
         kept = _kept(rule, resolved.day, circumstances or Circumstances())
     except _UnknownError as unknown:
-        return replace(blank, missing=unknown.fact)
+        return made("indeterminate", missing=unknown.fact, steps=resolved.steps)
     if kept is None:
-        return replace(blank, missing=say("a rule for sales outside the union scheme"))
-    return replace(
-        blank,
-        status="scheduled",
+        missing = say("a rule for sales outside the union scheme")
+        return made("indeterminate", missing=missing, steps=resolved.steps)
+    return made(
+        "scheduled",
         keep_through=kept.through,
         floor=kept.through if terms.statute else kept.floor,
         provisional=kept.provisional,

@@ -61,7 +61,9 @@ class Guard:
         day = civil_day(now)
         midnights = start_of(day_after(day, -1)), start_of(day)
         numbers = replace(
-            await store.numbers(tx, category, now, day, midnights, due),
+            await store.numbers(
+                tx, category, now, day, midnights, due=due, floor=self.limits.floor
+            ),
             canaries=await canary_store.were_due(tx, category, start_of(day)),
         )
         why = self.limits.excess(numbers)

@@ -83,7 +83,9 @@ async def numbers(
     now: datetime,
     day: date,
     midnights: tuple[datetime, datetime],
+    *,
     due: int,
+    floor: int,
 ) -> Numbers:
     """Return the numbers of a category at *now*.
 
@@ -94,6 +96,7 @@ async def numbers(
         day: The civil day of *now*.
         midnights: At which the day before began, and this one.
         due: What :func:`waiting` counts.
+        floor: Up to so many, nobody asks how many are late.
     """
     row = await tx.fetchrow(
         """
@@ -120,7 +123,7 @@ async def numbers(
                yesterday,
                greatest($6 - from_before, 0) AS at_hand,
                foreseen.records AS forecast,
-               CASE WHEN foreseen.records IS NULL THEN (
+               CASE WHEN foreseen.records IS NULL AND gone + $6 > $7 THEN (
                    SELECT count(*)
                      FROM deadline_key
                      JOIN record ON record.key = deadline_key.id
@@ -142,6 +145,7 @@ async def numbers(
         day,
         *midnights,
         due,
+        floor,
     )
     assert row is not None  # noqa: S101 - each part is one row
     return Numbers(**row)

@@ -47,8 +47,9 @@ class History:
         Raises:
             Rejected: there is none, or such data is never stored.
         """
-        self.policy(category)
-        return tuple(policy for policy in self.versions[category] if policy.stored)
+        if category not in self.stored:
+            self.policy(category)
+        return self._stored[category]
 
     def version(self, category: str, number: int) -> Policy:
         """Return one version of a category's policy."""
@@ -61,6 +62,10 @@ class History:
             Rejected: there is no such category.
         """
         return frozenset(holder for policy in self.terms(category) for holder in policy.holders)
+
+    @cached_property
+    def _stored(self) -> Mapping[str, tuple[Policy, ...]]:
+        return {of: tuple(p for p in found if p.stored) for of, found in self.versions.items()}
 
     @cached_property
     def stored(self) -> frozenset[str]:

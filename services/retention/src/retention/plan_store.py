@@ -4,7 +4,6 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 from retention.plan import Plan
 from retention.purge_store import HELD, MAY_BE_HELD
@@ -140,25 +139,3 @@ async def approve_second(tx: Connection, sha256: bytes, by: str, now: datetime) 
     await tx.execute(
         "UPDATE policy_plan SET second_by = $2, applied_at = $3 WHERE sha256 = $1", sha256, by, now
     )
-
-
-async def forecast(tx: Connection, start: datetime, end: datetime) -> list[tuple[str, date, int]]:
-    """Return category, first day of the month, and how many records may go in it, as known now.
-
-    Months are those of Stockholm; *start* belongs to the time asked for, *end* does not.
-    """
-    rows: list[Any] = await tx.fetch(
-        """
-        SELECT category,
-               date_trunc('month', purge_from AT TIME ZONE 'Europe/Stockholm')::date AS month,
-               sum(records)::bigint AS records
-          FROM deadline_key
-          JOIN key_records ON key = id
-         WHERE status = 'scheduled' AND purge_from >= $1 AND purge_from < $2
-      GROUP BY category, month
-      ORDER BY month, category
-        """,
-        start,
-        end,
-    )
-    return [(row["category"], row["month"], row["records"]) for row in rows]

@@ -87,7 +87,8 @@ class Registry:
         keys = await self.identities(tx, records)
         ids = await store.share_keys(tx, set(keys))
         if missing := set(keys) - ids.keys():
-            await self._put(tx, list(missing))
+            # In one order, so that two replicas cannot wait for each other.
+            await store.put_keys(tx, await self.compute(tx, sorted(missing, key=str)))
             ids |= await store.share_keys(tx, missing)
         return [ids[key] for key in keys]
 
@@ -123,8 +124,9 @@ class Registry:
 
         Financial years have changed, or policies.
         """
-        keys = await store.keys_of(tx, entities=entities, categories=categories)
-        await self._put(tx, [key for key in keys if key[1] in self.history.stored])
+        found = await store.keys_of(tx, entities=entities, categories=categories)
+        keys = {id_: key for id_, key in found.items() if key[1] in self.history.stored}
+        await store.update_keys(tx, keys, await self.compute(tx, list(keys.values())))
 
     async def identities(self, tx: Connection, records: Sequence[Record]) -> list[Identity]:
         """Return what the deadline of each record depends on."""
@@ -135,12 +137,6 @@ class Registry:
         """Return each deadline key with its dates, as it is stored."""
         years = await _years(tx, {key[0] for key in keys})
         return [self._row(key, years[key[0]]) for key in keys]
-
-    async def _put(self, tx: Connection, keys: Sequence[Identity]) -> None:
-        # In one order, so that two replicas cannot wait for each other.
-        rows = await self.compute(tx, sorted(keys, key=str))
-        if rows:
-            await store.put_keys(tx, rows)
 
     def _deadline(
         self, key: Identity, resolved: Resolved, years: FinancialYears | None

@@ -87,3 +87,44 @@ async def purged(tx: Connection, start: datetime, end: datetime) -> list[dict[st
         end,
     )
     return [dict(row) for row in rows]
+
+
+async def forecast(tx: Connection, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    """Return how many records of each category may go in each month, as known now.
+
+    Months are Stockholm's, named by their first day; *start* belongs to the time asked for, *end*
+    does not.
+    """
+    rows = await tx.fetch(
+        """
+        SELECT date_trunc('month', purge_from AT TIME ZONE 'Europe/Stockholm')::date AS month,
+               category, sum(records)::bigint AS records
+          FROM deadline_key
+          JOIN key_records ON key = id
+         WHERE status = 'scheduled' AND purge_from >= $1 AND purge_from < $2
+      GROUP BY month, category
+      ORDER BY month, category
+        """,
+        start,
+        end,
+    )
+    return [dict(row) for row in rows]
+
+
+async def held_about(tx: Connection, token: str, now: datetime) -> list[dict[str, Any]]:
+    """Return the records that tell of a person, until when each is kept, and whether it is held."""
+    rows = await tx.fetch(
+        f"""
+        SELECT record.holder, record.category, record.record_id, role, status, keep_through, floor,
+               policy_version, accepted_on AS erasure_accepted_on, {HELD} AS held
+          FROM record_subject
+          JOIN record ON record.id = record_subject.record
+          JOIN deadline_key ON deadline_key.id = record.key
+          LEFT JOIN erasure ON erasure.record = record.id
+         WHERE token = $2
+      ORDER BY record.category, record.holder, record.record_id
+        """,  # noqa: S608 - a constant condition
+        now,
+        token,
+    )
+    return [dict(row) for row in rows]

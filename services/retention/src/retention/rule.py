@@ -1,6 +1,7 @@
 """The words in which a policy says when its clock starts and how long data is kept; pure."""
 
 from datetime import date
+from functools import cached_property
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints, model_validator
@@ -137,12 +138,12 @@ class Terms(Closed):
     effective_from: date
     existing: Literal["keep", "apply"] = "keep"
 
-    @property
+    @cached_property
     def grace_days(self) -> int:
         """The grace in civil days."""
         return int(self.grace[1:-1])
 
-    @property
+    @cached_property
     def statutory(self) -> bool:
         """Whether the law sets a minimum here, known or not."""
         return self.statute or is_statutory(self.rule)

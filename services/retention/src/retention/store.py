@@ -426,18 +426,40 @@ async def put_keys(tx: Connection, keys: Sequence[Mapping[str, Any]]) -> None:
 
 async def keys_of(
     tx: Connection, *, entities: Collection[str] = (), categories: Collection[str] = ()
-) -> list[Identity]:
-    """Return what identifies each deadline key of some entities or of some categories."""
+) -> dict[int, Identity]:
+    """Return what identifies each deadline key of some entities or of some categories, by id."""
     rows = await tx.fetch(
         """
-        SELECT entity, category, scheme, anchor_state, anchor_day, lacking
+        SELECT id, entity, category, scheme, anchor_state, anchor_day, lacking
           FROM deadline_key
          WHERE entity = ANY($1) OR category = ANY($2)
+      ORDER BY id
         """,
         list(entities),
         list(categories),
     )
-    return [tuple(row) for row in rows]
+    return {row["id"]: tuple(row)[1:] for row in rows}
+
+
+async def update_keys(
+    tx: Connection, ids: Collection[int], keys: Sequence[Mapping[str, Any]]
+) -> None:
+    """Store what was computed anew for deadline keys; what is as it was is not written."""
+    computed = KEY[6:]
+    await tx.execute(
+        f"""
+        UPDATE deadline_key
+           SET ({", ".join(computed)}) = ({", ".join(f"anew.{name}" for name in computed)})
+          FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::boolean[], $6::date[],
+                      $7::boolean[], $8::date[], $9::timestamptz[], $10::timestamptz[])
+               AS anew (id, {", ".join(computed)})
+         WHERE deadline_key.id = anew.id
+           AND ({", ".join(f"deadline_key.{name}" for name in computed)})
+               IS DISTINCT FROM ({", ".join(f"anew.{name}" for name in computed)})
+        """,  # noqa: S608 - names of columns
+        list(ids),
+        *([key[column] for key in keys] for column in computed),
+    )
 
 
 async def accept_erasure(

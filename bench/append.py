@@ -9,7 +9,7 @@ import asyncpg
 from bench.peers import peers
 from bench.peers.peers import Figure
 from bench.results import Section
-from bench.rig import Log, Running, audit_log, events, new_log, publish, rig
+from bench.rig import Place, Running, audit_log, events, new_place, publish, rig
 
 from audit_log.store import PAYLOAD
 
@@ -21,7 +21,7 @@ OURS = (
 )
 
 
-async def taken(log: Log, count: int, since: int = 0) -> float:
+async def taken(log: Place, count: int, since: int = 0) -> float:
     """Return the events/s taken, once *count* more than *since* are in the log.
 
     The first tenth and the last twentieth do not count: processes start, and run dry, one by one.
@@ -40,7 +40,7 @@ async def taken(log: Log, count: int, since: int = 0) -> float:
     return (high[1] - low[1]) / (high[0] - low[0])
 
 
-def burst(log: Log, running: Running, first: int, count: int, of: int | None = None) -> float:
+def burst(log: Place, running: Running, first: int, count: int, of: int | None = None) -> float:
     """Return the events/s at which *count* events, of *of*, that wait on the topic are taken."""
     made = list(events(count, first=first, of=of))
     size = asyncio.run(log.ask("SELECT size FROM tree"))
@@ -49,7 +49,7 @@ def burst(log: Log, running: Running, first: int, count: int, of: int | None = N
     return asyncio.run(taken(log, count, size))
 
 
-async def raw_copy(full: Log, bare: Log) -> Figure:
+async def raw_copy(full: Place, bare: Place) -> Figure:
     """Copy the rows of *full* into the same tables of *bare*, with nothing else to do."""
     source = await asyncpg.connect(full.owner)
     rows = [tuple(r) for r in await source.fetch(f"SELECT {', '.join(PAYLOAD)} FROM payload")]
@@ -87,14 +87,14 @@ def measure(folder: Path, count: int) -> Section:
     with rig(folder) as infra:
         ours: dict[int, float] = {}
         for processes in (1, 2):
-            log = asyncio.run(new_log(infra))
+            log = asyncio.run(new_place(infra))
             with audit_log(log, processes) as running:
                 ours[processes] = burst(log, running, 0, count)
             print(f"{processes} process(es): {ours[processes]:,.0f}/s", flush=True)
-        raw = asyncio.run(raw_copy(log, asyncio.run(new_log(infra))))
+        raw = asyncio.run(raw_copy(log, asyncio.run(new_place(infra))))
         print(f"raw COPY: {raw.per_second:,.0f}/s", flush=True)
         few = count // 20  # of what goes one by one
-        scratch = asyncio.run(new_log(infra)).owner
+        scratch = asyncio.run(new_place(infra)).owner
         figures = [
             raw,
             peers.hash_chain(scratch, count, COPIED),

@@ -18,7 +18,7 @@ import httpx
 from bench.append import burst
 from bench.peers import peers
 from bench.results import Section
-from bench.rig import Log, Running, audit_log, events, new_log, publish, rig
+from bench.rig import Place, Running, audit_log, events, new_place, publish, rig
 from confluent_kafka import Consumer, Producer
 
 from shared.events import event_type_of
@@ -31,7 +31,7 @@ QUERIES = 2000
 STEP = 250_000
 
 
-def fill(log: Log, first: int, count: int, of: int) -> None:
+def fill(log: Place, first: int, count: int, of: int) -> None:
     """Publish *count* events, of *of*, while the log takes them; return when all are in."""
     began = time.perf_counter()
     size = asyncio.run(log.ask("SELECT size FROM tree"))
@@ -45,7 +45,7 @@ def fill(log: Log, first: int, count: int, of: int) -> None:
     print(f"  taken, {count / (time.perf_counter() - began):,.0f}/s", flush=True)
 
 
-async def sizes(log: Log) -> dict[str, float]:
+async def sizes(log: Place) -> dict[str, float]:
     """Return the bytes on disk per entry, in all and by what takes them."""
     connection = await asyncpg.connect(log.owner)
     await connection.execute("VACUUM ANALYZE")
@@ -115,7 +115,7 @@ def search(running: Running) -> dict[str, list[float]]:
     return took
 
 
-def verify(log: Log, folder: Path, running: Running) -> tuple[float, float]:
+def verify(log: Place, folder: Path, running: Running) -> tuple[float, float]:
     """Verify the whole log with the command; return wall and own processor seconds."""
     stack = {
         "kafka": log.infra.kafka,
@@ -139,7 +139,7 @@ def verify(log: Log, folder: Path, running: Running) -> tuple[float, float]:
     return took, used
 
 
-def purge(log: Log, records: list[str]) -> tuple[float, float]:
+def purge(log: Place, records: list[str]) -> tuple[float, float]:
     """Have *records* purged in one chunk; return the seconds from order to answer, by phase."""
     now = datetime.now(UTC)
     fields: dict[str, Any] = {
@@ -171,7 +171,7 @@ def purge(log: Log, records: list[str]) -> tuple[float, float]:
 
 
 def _order(
-    log: Log, kind: type[PurgeCommand], fields: dict[str, Any], answers: Iterator[dict[str, Any]]
+    log: Place, kind: type[PurgeCommand], fields: dict[str, Any], answers: Iterator[dict[str, Any]]
 ) -> float:
     blank = kind(**fields, command_hash="0" * 64)
     command = kind(**fields, command_hash=command_hash(blank))
@@ -218,7 +218,7 @@ def measure(folder: Path, count: int) -> Section:
         print(f"{what}: {measured}", flush=True)
 
     with rig(folder) as infra:
-        log = asyncio.run(new_log(infra))
+        log = asyncio.run(new_place(infra))
         with audit_log(log, 2) as running:
             tenth, many = count // 10, count // 25
             fill(log, 0, tenth, count)

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 from bench.peers import peers
 from bench.results import Section
-from bench.rig import ACTIONS, Log, audit_log, events, new_log, rig
+from bench.rig import ACTIONS, Place, audit_log, events, new_place, rig
 from confluent_kafka import Producer
 
 from audit_log.leaf import identity
@@ -34,7 +34,7 @@ class Seen:
         return self.times[bisect.bisect_right(self.sizes, index)]
 
 
-async def watch(log: Log, question: str, goal: asyncio.Future[int]) -> Seen:
+async def watch(log: Place, question: str, goal: asyncio.Future[int]) -> Seen:
     """Note each growth of what *question* returns, until that is the *goal*."""
     connection = await asyncpg.connect(log.owner)
     seen = Seen([], [])
@@ -51,7 +51,7 @@ async def watch(log: Log, question: str, goal: asyncio.Future[int]) -> Seen:
     return seen
 
 
-def offer(log: Log, rate: int) -> dict[bytes, float]:
+def offer(log: Place, rate: int) -> dict[bytes, float]:
     """Publish *rate* events a second; return when each was handed to the producer."""
     producer = Producer({"bootstrap.servers": log.infra.kafka, "linger.ms": 5, "acks": "all"})
     sent: dict[bytes, float] = {}
@@ -70,7 +70,7 @@ def offer(log: Log, rate: int) -> dict[bytes, float]:
     return sent
 
 
-async def one_rate(log: Log, rate: int) -> tuple[list[float], list[float]]:
+async def one_rate(log: Place, rate: int) -> tuple[list[float], list[float]]:
     """Return the seconds to the commit, and those to the checkpoint, of each event."""
     goal = asyncio.get_running_loop().create_future()
     watching = asyncio.gather(
@@ -99,7 +99,7 @@ def measure(folder: Path) -> Section:
     rows: list[list[str]] = []
     with rig(folder) as infra:
         for rate in RATES:
-            log = asyncio.run(new_log(infra))
+            log = asyncio.run(new_place(infra))
             with audit_log(log):
                 to_commit, to_sign = asyncio.run(one_rate(log, rate))
             for name, took, wanted in (

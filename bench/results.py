@@ -10,7 +10,7 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-ORDER = ("append", "latency", "growth", "sequencing")
+ORDER = ("append", "latency", "growth", "sequencing", "keys", "purging", "registering")
 
 HEAD = """# Benchmarks
 

@@ -34,7 +34,7 @@ VERBS = ("create", "read", "update", "delete")
 
 @contextmanager
 def rig(folder: Path) -> Iterator[Infrastructure]:
-    """Run what the audit-log needs; fsync and synchronous_commit are on."""
+    """Run what a service needs; fsync and synchronous_commit are on."""
     with infrastructure(folder, Ports.from_base(0)) as infra:
         make_ready(infra, lambda _: None)
         asyncio.run(_tune(infra))
@@ -57,10 +57,11 @@ async def _tune(infra: Infrastructure) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
-    """One log of its own: its database and its topics."""
+class Place:
+    """What one service has of its own: its database and its topics."""
 
     infra: Infrastructure
+    package: str
     name: str
     prefix: str
 
@@ -70,7 +71,7 @@ class Log:
 
     @property
     def service(self) -> str:
-        role = role_of("audit_log")
+        role = role_of(self.package)
         place = self.owner.partition("@")[2]
         return f"postgresql://{role}:{secret(self.infra.folder, role)}@{place}"
 
@@ -82,14 +83,14 @@ class Log:
             await connection.close()
 
 
-async def new_log(infra: Infrastructure) -> Log:
-    """Return a log with nothing in it."""
+async def new_place(infra: Infrastructure, package: str = "audit_log") -> Place:
+    """Return a place for a service, with nothing in it."""
     name = f"bench_{uuid4().hex[:8]}"
     connection = await asyncpg.connect(infra.admin)
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE audit_log")
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {package}")
     await connection.close()
     await topics.apply(infra.kafka, f"{name}.")
-    return Log(infra, name, f"{name}.")
+    return Place(infra, package, name, f"{name}.")
 
 
 Made = tuple[bytes, list[tuple[str, bytes]], bytes]
@@ -143,11 +144,11 @@ def events(
         )
 
 
-def publish(log: Log, made: Iterable[Made]) -> None:
-    """Put events on the log's topic."""
+def publish(place: Place, made: Iterable[Made], topic: str = ACTIONS) -> None:
+    """Put events on a topic."""
     producer = Producer(
         {
-            "bootstrap.servers": log.infra.kafka,
+            "bootstrap.servers": place.infra.kafka,
             "linger.ms": 50,
             "acks": "all",
         }
@@ -155,7 +156,7 @@ def publish(log: Log, made: Iterable[Made]) -> None:
     for key, headers, body in made:
         while True:
             try:
-                producer.produce(log.prefix + ACTIONS, body, key, headers=headers)
+                producer.produce(place.prefix + topic, body, key, headers=headers)
                 break
             except BufferError:
                 producer.poll(0.1)
@@ -165,7 +166,7 @@ def publish(log: Log, made: Iterable[Made]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The processes of the audit-log, and where each answers."""
+    """The processes of a service, and where each answers."""
 
     processes: list[subprocess.Popen[bytes]]
     ports: list[int]
@@ -191,9 +192,21 @@ def _peak(pid: int) -> float:
 
 
 @contextmanager
-def audit_log(log: Log, processes: int = 1, **settings: str) -> Iterator[Running]:
-    """Run the audit-log as its users do, in *processes* processes; all are ready."""
+def audit_log(log: Place, processes: int = 1, **settings: str) -> Iterator[Running]:
+    """Run the audit-log as its users do."""
     key = base64.b64encode(secrets.token_bytes(32)).decode()
+    own = {
+        "GALLRA_LOG_ORIGIN": "bench.example/log",
+        "GALLRA_LOG_KEY": key,
+        "GALLRA_KEEP_NETWORK": "true",  # entries in all three parts
+    }
+    with serving(log, processes, **own, **settings) as running:
+        yield running
+
+
+@contextmanager
+def serving(place: Place, processes: int = 1, **settings: str) -> Iterator[Running]:
+    """Run a service as its users do, in *processes* processes; all are ready."""
     with ExitStack() as stack:
         running: list[subprocess.Popen[bytes]] = []
         ports: list[int] = []
@@ -201,17 +214,14 @@ def audit_log(log: Log, processes: int = 1, **settings: str) -> Iterator[Running
             ports.append(_free_port())
             environment = {
                 **os.environ,
-                "GALLRA_DATABASE": log.service,
-                "GALLRA_KAFKA": log.infra.kafka,
-                "GALLRA_TOPIC_PREFIX": log.prefix,
-                "GALLRA_LOG_ORIGIN": "bench.example/log",
-                "GALLRA_LOG_KEY": key,
+                "GALLRA_DATABASE": place.service,
+                "GALLRA_KAFKA": place.infra.kafka,
+                "GALLRA_TOPIC_PREFIX": place.prefix,
                 "GALLRA_HTTP_PORT": str(ports[-1]),
-                "GALLRA_KEEP_NETWORK": "true",  # entries in all three parts
                 "GALLRA_LOG_LEVEL": "WARNING",
                 **settings,
             }
-            process = subprocess.Popen([sys.executable, "-m", "audit_log"], env=environment)
+            process = subprocess.Popen([sys.executable, "-m", place.package], env=environment)
             stack.callback(process.wait)
             stack.callback(process.terminate)
             running.append(process)
@@ -235,4 +245,4 @@ def _wait(port: int) -> None:
                 return
         except httpx.TransportError:
             time.sleep(0.05)
-    raise TimeoutError("the audit-log did not start")
+    raise TimeoutError("the service did not start")

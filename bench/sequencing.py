@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 from bench.append import burst
 from bench.results import Section
-from bench.rig import audit_log, new_log, rig
+from bench.rig import audit_log, new_place, rig
 
 from audit_log.store import PAYLOAD
 
@@ -131,7 +131,7 @@ def measure(folder: Path) -> Section:
     """Append the same rows in both ways, with one appender and with two."""
     rows: list[list[str]] = []
     with rig(folder) as infra:
-        full = asyncio.run(new_log(infra))
+        full = asyncio.run(new_place(infra))
         with audit_log(full) as running:
             burst(full, running, 0, EVENTS)
         contents, events, months = asyncio.run(read(full.owner))
@@ -139,7 +139,7 @@ def measure(folder: Path) -> Section:
         for appenders in (1, 2):
             rates: dict[str, float] = {}
             for name, work in (("in turns", _turns), ("staged", _stage)):
-                log = asyncio.run(new_log(infra))
+                log = asyncio.run(new_place(infra))
                 asyncio.run(prepare(log.owner, months))
                 workers = [
                     _spawn.Process(

@@ -1,5 +1,7 @@
 """The composition root: the only place that knows which parts make up the retention service."""
 
+from typing import Final
+
 from retention import policy
 from retention.activation import Activation
 from retention.api import ROUTES, SOURCE
@@ -17,6 +19,8 @@ from shared.document import DocumentError
 from shared.outbox import Outbox
 from shared.service import Job, Service
 from shared.settings import SettingsError
+
+_LANES: Final = 2  # while the database works on one batch, the next is read
 
 
 def build(settings: Settings) -> Service:
@@ -49,6 +53,7 @@ def build(settings: Settings) -> Service:
         clock=clock,
         instance=settings.instance,
         prefix=settings.topic_prefix,
+        lanes=_LANES,
     )
     return Service(
         name="retention",

@@ -16,7 +16,7 @@ from retention.calendar import civil_day
 from retention.canary_store import Canary
 from retention.just_due import ENTITY, just_due
 from retention.policy import Policies, Policy
-from retention.store import NewRecord, Ref
+from retention.store import AnchorRow, NewRecord, Ref, Told
 from shared import telemetry
 from shared.clock import Clock
 from shared.cloudevents import Event
@@ -119,9 +119,11 @@ async def _register(
     told_by = f"{event.source} {event.id}"
     facts = just_due(versions, civil_day(now))
     customer = ref[2] if facts.services else None
-    await store.register(tx, [NewRecord(*ref, ENTITY, customer, None, "", event.time)])
-    anchors = [(*ref, a.anchor_id, a.kind, civil_day(a.moment), told_by) for a in facts.anchors]
-    await store.add_anchors(tx, anchors)
+    record = NewRecord(*ref, ENTITY, customer, None, "", event.time)
+    anchors = [
+        AnchorRow(a.anchor_id, a.kind, civil_day(a.moment), event=told_by) for a in facts.anchors
+    ]
+    await store.add(tx, [Told(record, anchors)])
     for step in facts.services:
         day = civil_day(step.moment)
         row = (customer, step.service_id, step.change, day, None, told_by)

@@ -13,12 +13,12 @@ from retention.law import FinancialYear
 from retention.purge import PurgeLoop
 from retention.registry import Registry, overlapping
 from retention.replay import on_restored
-from retention.store import NewRecord, Ref
+from retention.store import AnchorRow, NewRecord, Ref, Told
 from shared.cloudevents import Event
 from shared.errors import Rejected
 from shared.events.catalogue import EVENT_TYPES, FISCAL_YEARS, RECORDS, RESULTS, SERVICES, STATUS
 from shared.events.gallra import CanarySeen, HolderInventory, HolderRestored, PurgeResult
-from shared.events.model import OneMoment
+from shared.events.model import Data, OneMoment
 from shared.events.platform import (
     AccountSettled,
     AnchorRevoked,
@@ -67,7 +67,7 @@ class Handlers:
 
     async def handle(self, tx: Connection, events: Sequence[Event]) -> None:
         """Handle a batch: note all facts in order, then find the deadlines they change."""
-        if any(isinstance(event.data, FiscalYearEvent) for event in events):
+        if any(_is_of_many(event.data) for event in events):
             await store.policies_change(tx)
         await self.registry.in_force.read(tx)
         touched = _Touched()
@@ -119,24 +119,22 @@ class Handlers:
         return set()
 
     async def _register(self, tx: Connection, events: Sequence[Event]) -> set[Ref]:
-        records: list[NewRecord] = []
-        anchors: list[tuple[Any, ...]] = []
-        subjects: list[tuple[Any, ...]] = []
+        told: list[Told] = []
         for event in events:
             data: Any = event.data
             self.registry.check_holder(data.category, data.holder)
-            ref = _ref(data)
             scheme = data.vat_scheme or ""
-            known = (data.entity, data.customer_id, data.group, scheme, event.time)
-            records.append(NewRecord(*ref, *known))
-            told = _told_by(event)
-            anchors += [(*ref, a.anchor_id, a.kind, _day(a), told) for a in data.anchors]
-            subjects += [(*ref, subject.token, subject.role) for subject in data.subjects]
-        await store.add_anchors(tx, anchors)
-        touched = await self.registry.register(tx, records)
-        if subjects:
-            await store.add_subjects(tx, subjects)
-        return touched
+            by = _told_by(event)
+            told.append(
+                Told(
+                    NewRecord(
+                        *_ref(data), data.entity, data.customer_id, data.group, scheme, event.time
+                    ),
+                    [AnchorRow(a.anchor_id, a.kind, _day(a), event=by) for a in data.anchors],
+                    [(subject.token, subject.role) for subject in data.subjects],
+                )
+            )
+        return await self.registry.register(tx, told)
 
     async def _refresh(self, tx: Connection, touched: _Touched) -> None:
         records = await store.records_by_ref(tx, touched.refs) if touched.refs else []
@@ -145,6 +143,13 @@ class Handlers:
         await self.registry.refresh(tx, list({r.id: r for r in records}.values()))
         if touched.entities:
             await self.registry.refresh_keys(tx, entities=touched.entities)
+
+
+def _is_of_many(data: Data) -> bool:
+    """Return whether *data* may change the deadlines of records that it does not name."""
+    if isinstance(data, RecordRegistered):
+        return data.group is not None
+    return isinstance(data, FiscalYearEvent | ServiceEvent | AccountSettled | RecordLinked)
 
 
 def _told_by(event: Event) -> str:

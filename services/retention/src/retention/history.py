@@ -61,7 +61,15 @@ class History:
         Raises:
             Rejected: there is no such category.
         """
-        return frozenset(holder for policy in self.terms(category) for holder in policy.holders)
+        self.policy(category)
+        return self._holders[category]
+
+    @cached_property
+    def _holders(self) -> Mapping[str, frozenset[str]]:
+        return {
+            of: frozenset(holder for policy in versions for holder in policy.holders)
+            for of, versions in self._stored.items()
+        }
 
     @cached_property
     def _stored(self) -> Mapping[str, tuple[Policy, ...]]:

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from retention import store
+from retention.anchor import Resolved
 from retention.history import History
 from retention.policy import HolderEntry, Policy
 from shared.postgres import Connection
@@ -15,10 +17,12 @@ class InForce:
 
     Attributes:
         holders: The systems that a policy may name, by id.
+        resolved: What was found out under these policies, by who asks.
     """
 
     holders: Mapping[str, HolderEntry]
     history: History = field(default_factory=lambda: History({}))
+    resolved: dict[Any, Resolved] = field(default_factory=dict[Any, Resolved])
     _count: int = 0
 
     async def read(self, tx: Connection) -> History:
@@ -27,5 +31,6 @@ class InForce:
         count = await store.count_policies(tx)
         if count != self._count:
             self.history = History.of(map(Policy.model_validate_json, await store.policies(tx)))
+            self.resolved = {}
             self._count = count
         return self.history

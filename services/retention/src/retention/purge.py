@@ -242,9 +242,10 @@ class PurgeLoop:
         """Return True if nothing has happened that a chunk should not be erased for."""
         if await hold_epoch(tx) != _command(chunk).hold_epoch:
             return False
-        if not await second_engine.agrees_on(tx, self.in_force.history.as_json, chunk.id):
+        records = await store.records_in(tx, chunk.id)
+        if not await second_engine.agrees_on(tx, self.in_force.history.as_json, records):
             return False
-        return await store.still_due(tx, chunk.id, now)
+        return await store.still_due(tx, chunk.id, records, now)
 
     async def _committed(self, tx: Connection, chunk: Chunk, result: PurgeResult) -> None:
         refused = await self._release_refused(tx, chunk, result, self.clock.now())

@@ -286,7 +286,13 @@ async def sum_up(tx: Connection) -> None:
     )
 
 
-async def still_due(tx: Connection, chunk: UUID, now: datetime) -> bool:
+async def records_in(tx: Connection, chunk: UUID) -> list[int]:
+    """Return the ids of the records in a chunk."""
+    rows = await tx.fetch("SELECT record FROM purge_item WHERE chunk = $1", chunk)
+    return [row["record"] for row in rows]
+
+
+async def still_due(tx: Connection, chunk: UUID, records: Sequence[int], now: datetime) -> bool:
     """Return True if every record of a chunk is as due as when the chunk was made.
 
     That the registry does not know one is what a replay is about.
@@ -297,9 +303,8 @@ async def still_due(tx: Connection, chunk: UUID, now: datetime) -> bool:
             SELECT
               FROM record
               JOIN deadline_key ON deadline_key.id = record.key
-              JOIN purge_item ON purge_item.record = record.id
               LEFT JOIN erasure ON erasure.record = record.id
-             WHERE chunk = $2 AND NOT ({DUE} OR {ERASABLE})
+             WHERE record.id = ANY($3) AND NOT ({DUE} OR {ERASABLE})
              UNION ALL
             SELECT
               FROM purge_again
@@ -307,6 +312,7 @@ async def still_due(tx: Connection, chunk: UUID, now: datetime) -> bool:
         """,  # noqa: S608 - a constant condition
         now,
         chunk,
+        records,
     )
     return not changed
 

@@ -4,10 +4,11 @@ A deadline depends on entity, category, VAT scheme and resolved anchor (or what 
 it is computed once for each such key, and records point to keys.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from retention import anchor, store
 from retention.anchor import Facts, Resolved, ServiceEvent, resolve
@@ -19,11 +20,12 @@ from retention.in_force import InForce
 from retention.law import FinancialYear, FinancialYears
 from retention.override import Covered, Hold, Scope, override
 from retention.policy import Policy
-from retention.store import KEY, AnchorRow, Identity, NewRecord, Record, Ref
+from retention.store import KEY, AnchorRow, Identity, Record, Ref, Told
 from shared.errors import Rejected
 from shared.postgres import Connection
 
-_GAP = say("financial years without a gap")
+_REMEMBERED: Final = 100_000  # resolutions of the same occurrences in records of one category
+_GAP: Final = say("financial years without a gap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,33 +60,43 @@ class Registry:
         if holder not in self.in_force.holders:
             raise Rejected("there is no such holder", code="unknown-holder")
 
-    async def register(self, tx: Connection, records: Sequence[NewRecord]) -> set[Ref]:
-        """Register records; return those whose deadline depends on others and is to be refreshed.
+    async def register(self, tx: Connection, told: Sequence[Told]) -> set[Ref]:
+        """Register records; return those whose deadline is to be refreshed.
 
-        What is known of them so far must have been noted before.
+        It is found at once for those of which nothing was known, as nearly all are.
         """
-        first: dict[Ref, NewRecord] = {}
-        again = [r for r in records if first.setdefault(r.ref, r) is not r]
-        alone = [r for r in first.values() if r.document is None]
-        grouped = [r for r in first.values() if r.document is not None]
-        named = [Record(0, *r.ref, r.entity, r.customer_id, None, r.scheme) for r in alone]
-        keys = await self._keys(tx, named)
-        fresh = [replace(record, key=key) for record, key in zip(alone, keys, strict=True)]
-        again += await store.register(tx, [*fresh, *grouped])
-        await store.register_again(tx, again)
-        return {record.ref for record in (*again, *grouped)}
+        first: dict[Ref, Told] = {}
+        again = [each for each in told if first.setdefault(each.record.ref, each) is not each]
+        anchors = await store.anchors(tx, first)
+        known = await store.known(tx, first) | anchors.keys()
+        new = [t for ref, t in first.items() if t.record.document is None and ref not in known]
+        if new:
+            records = [
+                Record(0, *each.record.ref, each.record.entity, each.record.customer_id, None,
+                       each.record.scheme)
+                for each in new
+            ]  # fmt: skip
+            facts = await self._facts(tx, records, {t.record.ref: t.anchors for t in new})
+            await store.add_new(tx, new, await self._keys(tx, records, facts))
+        added = {each.record.ref for each in new}
+        rest = [each for ref, each in first.items() if ref not in added] + again
+        if rest:
+            await store.add(tx, rest)
+        return {each.record.ref for each in rest}
 
     async def refresh(self, tx: Connection, records: Sequence[Record]) -> None:
         """Find the deadline of *records* anew and point them to it."""
-        keys = await self._keys(tx, records)
+        if not records:
+            return
+        keys = await self._keys(tx, records, await self._facts(tx, records))
         pairs = [(record.id, key) for record, key in zip(records, keys, strict=True)]
         await store.point_to_keys(tx, pairs)
 
-    async def _keys(self, tx: Connection, records: Sequence[Record]) -> list[int]:
+    async def _keys(
+        self, tx: Connection, records: Sequence[Record], facts: Sequence[Facts]
+    ) -> list[int]:
         """Return the ids of the deadline keys of *records*, which stay until *tx* ends."""
-        if not records:
-            return []
-        keys = await self.identities(tx, records)
+        keys = self._identities(records, facts)
         ids = await store.share_keys(tx, set(keys))
         if missing := set(keys) - ids.keys():
             # In one order, so that two replicas cannot wait for each other.
@@ -102,7 +114,8 @@ class Registry:
         if not found:
             raise Rejected("no such record is registered", code="unknown-reference")
         [record] = found
-        [resolved] = await self._resolved(tx, [record])
+        [facts] = await self._facts(tx, [record])
+        resolved = self._resolve(record, facts)
         years = await _years(tx, [record.entity])
         deadline = self._deadline(_identity(record, resolved), resolved, years[record.entity])
         covered = Covered(
@@ -130,8 +143,11 @@ class Registry:
 
     async def identities(self, tx: Connection, records: Sequence[Record]) -> list[Identity]:
         """Return what the deadline of each record depends on."""
-        resolved = await self._resolved(tx, records)
-        return [_identity(record, r) for record, r in zip(records, resolved, strict=True)]
+        return self._identities(records, await self._facts(tx, records))
+
+    def _identities(self, records: Sequence[Record], facts: Sequence[Facts]) -> list[Identity]:
+        pairs = zip(records, facts, strict=True)
+        return [_identity(record, self._resolve_once(record, known)) for record, known in pairs]
 
     async def compute(self, tx: Connection, keys: Sequence[Identity]) -> list[dict[str, Any]]:
         """Return each deadline key with its dates, as it is stored."""
@@ -165,7 +181,33 @@ class Registry:
             "must_purge_by": deadline.must_purge_by,
         }
 
-    async def _resolved(self, tx: Connection, records: Sequence[Record]) -> list[Resolved]:
+    def _resolve_once(self, record: Record, facts: Facts) -> Resolved:
+        """Return the same as :meth:`_resolve`, but for which event told of what."""
+        if facts.services or facts.group or facts.erasure:
+            return self._resolve(record, facts)
+        alike = (record.category, *((a.kind, a.moment) for a in facts.anchors))
+        known = self.in_force.resolved
+        if alike not in known:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[alike] = self._resolve(record, facts)
+        return known[alike]
+
+    def _resolve(self, record: Record, facts: Facts) -> Resolved:
+        policy = self.history.policy(record.category)
+        if policy.clock is None:
+            raise Rejected(f"the policy of {record.category} has no clock", code="never-stored")
+        return resolve(
+            policy.clock, facts, group=policy.group, extension_basis=policy.extension_basis
+        )
+
+    async def _facts(
+        self,
+        tx: Connection,
+        records: Sequence[Record],
+        anchors: Mapping[Ref, Sequence[AnchorRow]] | None = None,
+    ) -> list[Facts]:
+        """Return all that is known of each record; *anchors* if they are not in the database."""
         customers = {r.customer_id for r in records if r.customer_id is not None}
         documents = {(r.entity, r.document) for r in records if r.document is not None}
         mates = [
@@ -173,15 +215,17 @@ class Registry:
             for mate in await store.records_of_documents(tx, documents)
             if mate.category in self.history.stored
         ]
-        anchors = await store.anchors(tx, [*records, *mates])
+        if anchors is None:
+            anchors = await store.anchors(tx, {r.ref for r in (*records, *mates)})
         services = await store.services(tx, customers)
         accounts = await store.customer_anchors(tx, customers)
         days = {mate.ref: self._own_day(mate, anchors) for mate in mates}
         erased = await store.erasures(tx, {r.id for r in records if r.document is not None})
-        resolved: list[Resolved] = []
-        for record in records:
-            policy = self.history.policy(record.category)
-            facts = Facts(
+        groups: defaultdict[tuple[str, str | None], list[Record]] = defaultdict(list)
+        for mate in mates:
+            groups[mate.entity, mate.document].append(mate)
+        return [
+            Facts(
                 anchors=[
                     *_anchors(anchors.get(record.ref, ())),
                     *(
@@ -192,22 +236,13 @@ class Registry:
                 services=_steps(services.get(record.customer_id or "", ())),
                 group=[
                     days[mate.ref]
-                    for mate in mates
-                    if mate.document is not None
-                    and (mate.entity, mate.document) == (record.entity, record.document)
-                    and mate.ref != record.ref
+                    for mate in groups.get((record.entity, record.document), ())
+                    if mate.ref != record.ref
                 ],
                 erasure=record.id in erased,
             )
-            resolved.append(
-                resolve(
-                    policy.clock or _never(record),
-                    facts,
-                    group=policy.group,
-                    extension_basis=policy.extension_basis,
-                )
-            )
-        return resolved
+            for record in records
+        ]
 
     def _own_day(self, mate: Record, anchors: Mapping[Ref, Sequence[AnchorRow]]) -> Moment | None:
         """Return the day that another document of a group is anchored on by itself."""
@@ -239,10 +274,6 @@ def _hold(row: Mapping[str, Any]) -> Hold:
 
 def _scope(row: Mapping[str, Any]) -> Scope:
     return Scope(**{name: row[name] for name in Scope.__slots__})
-
-
-def _never(record: Record) -> Any:
-    raise Rejected(f"the policy of {record.category} has no clock", code="never-stored")
 
 
 def _anchors(rows: Iterable[AnchorRow]) -> list[anchor.Anchor]:

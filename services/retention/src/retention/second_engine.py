@@ -4,9 +4,8 @@ A category in which they differ is frozen.  It thaws when, and only when, they a
 it that records wait on: a date is not made right by people who approve it, so nobody is asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from uuid import UUID
 
 from retention import second_engine_store as store
 from retention.purge_store import Due
@@ -40,9 +39,9 @@ async def inspect(tx: Connection, versions: Versions, now: datetime) -> None:
     await _freeze(tx, await store.differing(tx, versions, keys), now)
 
 
-async def agrees_on(tx: Connection, versions: Versions, chunk: UUID) -> bool:
-    """Return whether the engines agree on the dates of every record of a chunk."""
-    return not await store.differing(tx, versions, await store.keys_of_chunk(tx, chunk))
+async def agrees_on(tx: Connection, versions: Versions, records: Collection[int]) -> bool:
+    """Return whether the engines agree on the dates of all *records*, given by their ids."""
+    return not await store.differing(tx, versions, await store.keys_of(tx, records))
 
 
 async def alerts(tx: Connection) -> list[AlertRaised]:

@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, TypeAlias
-from uuid import UUID
 
 from shared.postgres import Connection
 
@@ -211,17 +210,9 @@ async def keys_in_use(tx: Connection, categories: Collection[str]) -> list[int]:
     return [row["id"] for row in rows]
 
 
-async def keys_of_chunk(tx: Connection, chunk: UUID) -> list[int]:
-    """Return the keys that the records of a purge chunk point to."""
-    rows = await tx.fetch(
-        """
-        SELECT DISTINCT key
-          FROM record
-          JOIN purge_item ON purge_item.record = record.id
-         WHERE chunk = $1
-        """,
-        chunk,
-    )
+async def keys_of(tx: Connection, records: Collection[int]) -> list[int]:
+    """Return the deadline keys that records (by id) point to."""
+    rows = await tx.fetch("SELECT DISTINCT key FROM record WHERE id = ANY($1)", list(records))
     return [row["key"] for row in rows]
 
 

@@ -45,11 +45,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class NewRecord:
-    """A record about to be registered.
-
-    Attributes:
-        key: The id of its deadline key, if that is known already.
-    """
+    """A record about to be registered."""
 
     holder: str
     category: str
@@ -59,7 +55,6 @@ class NewRecord:
     document: str | None
     scheme: str
     registered_at: datetime
-    key: int | None = None
 
     @property
     def ref(self) -> Ref:
@@ -74,9 +69,18 @@ class AnchorRow:
     anchor_id: str
     kind: str | None
     day: date | None
-    superseded: bool
-    revoked: bool
-    event: str
+    superseded: bool = False
+    revoked: bool = False
+    event: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a registration tells: a record, what happened in it, and token and role of persons."""
+
+    record: NewRecord
+    anchors: Sequence[AnchorRow] = ()
+    subjects: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,35 +94,91 @@ class ServiceRow:
     event: str
 
 
-async def register(tx: Connection, records: Sequence[NewRecord]) -> list[NewRecord]:
-    """Add records; return those that were there before, with which nothing was done."""
+async def known(tx: Connection, refs: Collection[Ref]) -> set[Ref]:
+    """Return those of *refs* that are registered."""
     rows = await tx.fetch(
         """
-        INSERT INTO record (holder, category, record_id, entity, customer_id, document, scheme,
-                            registered_at, key)
-             SELECT *
-               FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                           $7::text[], $8::timestamptz[], $9::bigint[])
-        ON CONFLICT DO NOTHING
-          RETURNING holder, category, record_id
+        SELECT holder, category, record_id
+          FROM record
+          JOIN unnest($1::text[], $2::text[], $3::text[]) AS wanted (holder, category, record_id)
+         USING (holder, category, record_id)
         """,
-        *([getattr(record, name) for record in records] for name in NewRecord.__slots__),
+        *([ref[place] for ref in refs] for place in range(3)),
     )
-    added = {tuple(row) for row in rows}
-    return [record for record in records if record.ref not in added]
+    return {tuple(row) for row in rows}
 
 
-async def register_again(tx: Connection, records: Sequence[NewRecord]) -> None:
-    """Fill in what was missing of records that are there; what is known stays."""
+async def add_new(tx: Connection, told: Sequence[Told], keys: Sequence[int]) -> None:
+    """Add records of which nothing was known, with the ids of their deadline keys.
+
+    These keys are shared before, so that no purge has come further than the ids given here.
+    """
+    rows = await tx.fetch(
+        "SELECT nextval('record_id_seq') AS id FROM generate_series(1, $1)", len(told)
+    )
+    ids = [row["id"] for row in rows]
+    await tx.copy_records_to_table(
+        "record",
+        columns=["id", "key", *NewRecord.__slots__],
+        records=[
+            (id_, key, *(getattr(each.record, name) for name in NewRecord.__slots__))
+            for id_, key, each in zip(ids, keys, told, strict=True)
+        ],
+    )
+    await tx.copy_records_to_table(
+        "anchor",
+        columns=["holder", "category", "record_id", "anchor_id", "kind", "day", "event"],
+        records=[
+            (*each.record.ref, a.anchor_id, a.kind, a.day, a.event)
+            for each in told
+            for a in {a.anchor_id: a for a in each.anchors}.values()
+        ],
+    )
+    await tx.copy_records_to_table(
+        "record_subject",
+        columns=["record", "token", "role"],
+        records=[
+            (id_, *subject)
+            for id_, each in zip(ids, told, strict=True)
+            for subject in set(each.subjects)
+        ],
+    )
+
+
+async def add(tx: Connection, told: Sequence[Told]) -> None:
+    """Add records of which something may be known; what is, stays, and what was missing comes in.
+
+    They have no deadline key by that.
+    """
     await tx.executemany(
         """
-        UPDATE record
-           SET customer_id = coalesce(customer_id, $4),
-               document = coalesce(document, $5),
-               scheme = greatest(scheme, $6)
-         WHERE (holder, category, record_id) = ($1, $2, $3)
+        INSERT INTO record (holder, category, record_id, entity, customer_id, document, scheme,
+                            registered_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        ON CONFLICT (holder, category, record_id) DO UPDATE
+                SET customer_id = coalesce(record.customer_id, EXCLUDED.customer_id),
+                    document = coalesce(record.document, EXCLUDED.document),
+                    scheme = greatest(record.scheme, EXCLUDED.scheme)
         """,
-        [(*record.ref, record.customer_id, record.document, record.scheme) for record in records],
+        [[getattr(each.record, name) for name in NewRecord.__slots__] for each in told],
+    )
+    await add_anchors(
+        tx,
+        [
+            (*each.record.ref, a.anchor_id, a.kind, a.day, a.event)
+            for each in told
+            for a in each.anchors
+        ],
+    )
+    await tx.executemany(
+        """
+        INSERT INTO record_subject (record, token, role)
+             SELECT id, $4, $5
+               FROM record
+              WHERE (holder, category, record_id) = ($1, $2, $3)
+        ON CONFLICT DO NOTHING
+        """,
+        [(*each.record.ref, *subject) for each in told for subject in each.subjects],
     )
 
 
@@ -266,7 +326,10 @@ _RECORD = "id, holder, category, record_id, entity, customer_id, document, schem
 
 
 async def records_by_ref(tx: Connection, refs: Collection[Ref]) -> list[Record]:
-    """Return the records that exist among *refs*, and all others of their document groups."""
+    """Return the records that exist among *refs*, and all others of their document groups.
+
+    They stay as they are until *tx* ends: who notes a fact of one waits for who notes another.
+    """
     holders, categories, ids = ([*column] for column in zip(*refs, strict=True))
     rows = await tx.fetch(
         f"""
@@ -277,11 +340,15 @@ async def records_by_ref(tx: Connection, refs: Collection[Ref]) -> list[Record]:
                    AS wanted (holder, category, record_id)
              USING (holder, category, record_id)
         )
-        SELECT {_RECORD} FROM named
-         UNION
-        SELECT {_RECORD} FROM record
-         WHERE (entity, document) IN
-               (SELECT entity, document FROM named WHERE document IS NOT NULL)
+        SELECT {_RECORD}
+          FROM record
+         WHERE id IN (SELECT id FROM named
+                       UNION
+                      SELECT record.id
+                        FROM record
+                        JOIN named USING (entity, document))
+      ORDER BY id
+           FOR UPDATE
         """,  # noqa: S608 - a list of columns
         holders,
         categories,
@@ -319,8 +386,8 @@ async def records_of(
     return [Record(**row) for row in rows]
 
 
-async def anchors(tx: Connection, records: Sequence[Record]) -> dict[Ref, list[AnchorRow]]:
-    """Return the occurrences of each record."""
+async def anchors(tx: Connection, refs: Collection[Ref]) -> dict[Ref, list[AnchorRow]]:
+    """Return the occurrences in each record that has any."""
     rows = await tx.fetch(
         """
         SELECT holder, category, record_id, anchor_id, kind, day, superseded, revoked, event
@@ -328,9 +395,7 @@ async def anchors(tx: Connection, records: Sequence[Record]) -> dict[Ref, list[A
           JOIN unnest($1::text[], $2::text[], $3::text[]) AS wanted (holder, category, record_id)
          USING (holder, category, record_id)
         """,
-        [r.holder for r in records],
-        [r.category for r in records],
-        [r.record_id for r in records],
+        *([ref[place] for ref in refs] for place in range(3)),
     )
     found: dict[Ref, list[AnchorRow]] = {}
     for holder, category, record_id, *rest in rows:
@@ -538,12 +603,16 @@ async def point_to_keys(tx: Connection, pairs: Sequence[tuple[int, int]]) -> Non
 
 
 async def policies_stay(tx: Connection) -> None:
-    """Keep others from changing policies or financial years until *tx* ends."""
+    """Keep others from changing what many deadlines depend on until *tx* ends."""
     await tx.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended('policies', 0))")
 
 
 async def policies_change(tx: Connection) -> None:
-    """Wait until nobody else computes deadlines, and keep them from it until *tx* ends."""
+    """Wait until nobody else computes deadlines, and keep them from it until *tx* ends.
+
+    For what changes policies, financial years, services or groups of documents: of two that work
+    at the same time, neither would see what the other has changed.
+    """
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('policies', 0))")
 
 
@@ -635,21 +704,6 @@ async def release_hold(
         by,
         now,
         protects_until,
-    )
-
-
-async def add_subjects(tx: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Note of which persons records tell (holder, category, record id, token, role)."""
-    await tx.execute(
-        """
-        INSERT INTO record_subject (record, token, role)
-             SELECT record.id, told.token, told.role
-               FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
-                    AS told (holder, category, record_id, token, role)
-               JOIN record USING (holder, category, record_id)
-        ON CONFLICT DO NOTHING
-        """,
-        *([row[place] for row in rows] for place in range(5)),
     )
 
 

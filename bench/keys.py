@@ -48,11 +48,12 @@ def measure(folder: Path, records: int) -> Section:
         title="Retention: what is decided on deadline keys",
         command=f"python -m bench.retention keys --records {records}",
         text=(
-            f"{records:,} records of six categories and {PEOPLE:,} people, two legal holds in"
-            f" force; medians of {RUNS} runs. A deadline is stored once for all records that share entity,"
-            " category, VAT scheme and day, and each key knows how many records it has. The raw"
-            " limit is the least that PostgreSQL does for the same; the naive peer stores a date"
-            f" in every record, and is measured with {PEER:,} of them."
+            f"{records:,} records of six categories and {PEOPLE:,} people, two legal holds "
+            f"in force; medians of {RUNS} runs. A deadline is stored once for all records "
+            "that share entity, category, VAT scheme and day, and each key knows how many "
+            "records it has. The raw limit is the least that PostgreSQL does for the same; "
+            f"the naive peer stores a date in every record, and is measured with {PEER:,} of"
+            " them."
         ),
         columns=("what", "seconds", "wanted", "raw limit, s", "naive peer, s"),
         rows=rows,

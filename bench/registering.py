@@ -63,10 +63,10 @@ def measure(folder: Path, count: int) -> Section:
         title="Retention: records registered",
         command=f"python -m bench.retention registering --records {count}",
         text=(
-            f"{count:,} `platform.record.registered.v1` events, each with an occurrence and a"
-            f" person, wait on the topic; of six categories and {SPAN:,} days. Registered means: checked,"
-            " deduplicated, with its deadline found and stored, offset committed after. The first"
-            " tenth and the last twentieth do not count."
+            f"{count:,} `platform.record.registered.v1` events, each with an occurrence and "
+            f"a person, wait on the topic; of six categories and {SPAN:,} days. Registered "
+            "means: checked, deduplicated, with its deadline found and stored, offset "
+            "committed after. The first tenth and the last twentieth do not count."
         ),
         columns=("what", "records/s", "wanted", "ratio"),
         rows=rows,

@@ -45,7 +45,8 @@ class Erasures:
         today = civil_day(now)
         async with transaction(pool) as tx:
             await self.registry.in_force.read(tx)
-            found = {r.ref: r for r in await store.records_by_ref(tx, refs)} if refs else {}
+            known = await store.records_by_ref(tx, refs, lock=True)
+            found = {record.ref: record for record in known}
             if not refs or set(refs) - found.keys():
                 raise Rejected("no such record is registered", code="unknown-reference")
             records = [found[ref] for ref in refs]

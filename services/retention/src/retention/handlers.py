@@ -137,7 +137,7 @@ class Handlers:
         return await self.registry.register(tx, told)
 
     async def _refresh(self, tx: Connection, touched: _Touched) -> None:
-        records = await store.records_by_ref(tx, touched.refs) if touched.refs else []
+        records = await store.records_by_ref(tx, touched.refs, lock=True) if touched.refs else []
         if touched.customers:
             records += await store.records_of(tx, customers=touched.customers)
         await self.registry.refresh(tx, list({r.id: r for r in records}.values()))

@@ -325,12 +325,14 @@ async def fiscal_years(
 _RECORD = "id, holder, category, record_id, entity, customer_id, document, scheme"
 
 
-async def records_by_ref(tx: Connection, refs: Collection[Ref]) -> list[Record]:
+async def records_by_ref(
+    tx: Connection, refs: Collection[Ref], *, lock: bool = False
+) -> list[Record]:
     """Return the records that exist among *refs*, and all others of their document groups.
 
-    They stay as they are until *tx* ends: who notes a fact of one waits for who notes another.
+    With *lock* they stay as they are until *tx* ends: who notes a fact of one waits for who notes
+    another.
     """
-    holders, categories, ids = ([*column] for column in zip(*refs, strict=True))
     rows = await tx.fetch(
         f"""
         WITH named AS (
@@ -348,11 +350,9 @@ async def records_by_ref(tx: Connection, refs: Collection[Ref]) -> list[Record]:
                         FROM record
                         JOIN named USING (entity, document))
       ORDER BY id
-           FOR UPDATE
-        """,  # noqa: S608 - a list of columns
-        holders,
-        categories,
-        ids,
+        {"FOR UPDATE" if lock else ""}
+        """,  # noqa: S608 - constants
+        *([ref[place] for ref in refs] for place in range(3)),
     )
     return [Record(**row) for row in rows]
 

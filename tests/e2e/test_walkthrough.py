@@ -216,6 +216,44 @@ def test_the_walk(walk: Walk) -> None:
     assert without_what_varies(page) == without_what_varies(PAGE.read_text())
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("  months: 12\n", "", "lead.form.yaml:37: rule: a period is either so many months"),
+        ("holders: [crm, website]", "holders: [crm, nobody]", "holders: nobody is not in holders"),
+        ("version: 1", "version: 7", "lead.form.yaml: version: 1 is in force: the change is"),
+        ("category: lead.form", "category: [", "lead.form.yaml:"),
+    ],
+)
+def test_a_file_with_a_hole_changes_nothing(
+    stack_folder: Path, tmp_path: Path, right: str, wrong: str, said: str
+) -> None:
+    for path in (ROOT / "policies").glob("*.yaml"):
+        text = path.read_text()
+        broken = path.name == "lead.form.yaml"
+        assert not broken or right in text
+        (tmp_path / path.name).write_text(text.replace(right, wrong, 1) if broken else text)
+    command = [sys.executable, "-m", "gallra", "policy", "plan", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--data", str(stack_folder)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    done = subprocess.run(
+        [*command[:-1], str(ROOT / "policies"), "--data", str(stack_folder)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "all of these policies are in force as they are" in done.stderr
+
+
 def hold(walk: Walk, today: date) -> None:
     walk.say("## A hold")
     walk.say("A customer disputes something. Whatever is kept about it must stay, due or not.")

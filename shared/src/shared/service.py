@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,6 +18,7 @@ import uvicorn
 from faststream.kafka import KafkaBroker
 from litestar import Litestar
 from litestar.datastructures import ResponseHeader, State
+from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.jinja import JinjaTemplateEngine
@@ -56,9 +58,19 @@ def _bad_request(error: Rejected) -> ProblemDetailsException:
     return ProblemDetailsException(str(error), status_code=HTTP_400_BAD_REQUEST, title=error.code)
 
 
+def _problem(error: HTTPException) -> ProblemDetailsException:
+    """Return *error* with its own words as the detail; Litestar makes the title of them."""
+    return ProblemDetailsException(
+        error.detail,
+        status_code=error.status_code,
+        title=HTTPStatus(error.status_code).phrase,
+        headers=error.headers,
+        extra=error.extra,
+    )
+
+
 _PROBLEMS: Final = ProblemDetailsConfig(
-    enable_for_all_http_exceptions=True,
-    exception_to_problem_detail_map={Rejected: _bad_request},
+    exception_to_problem_detail_map={Rejected: _bad_request, HTTPException: _problem}
 )
 RELAY_PAUSE: Final = 0.05  # seconds between looks into an empty outbox
 

@@ -223,7 +223,7 @@ async def deletion_certificate(state: State, job_id: UUID) -> Response[bytes]:
     async with pool.acquire() as tx:
         found = await purge_store.job(tx, job_id)
     if found is None or found["statement"] is None:
-        raise NotFoundException("no such purge job is closed")
+        raise NotFoundException("no such purge job is closed: a holder has not answered yet")
     entry, proof = await _proven(state.audit_log_url, found["closed_event"])
     made = certificate.build(json.loads(found["statement"]), entry, proof)
     headers = {"content-disposition": f'attachment; filename="certificate-{job_id}.json"'}

@@ -158,10 +158,11 @@ def effect(policy: Policy, keys: Iterable[Counted], held: int) -> Effect:
 
 def changes(old: Policy, new: Policy) -> Iterator[tuple[str, str, str]]:
     """Yield each field that differs, with what it was and what it will be, as short JSON."""
-    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
-    for field in after:
-        if field != "version" and before[field] != after[field]:
-            yield field, canonical(before[field]).decode(), canonical(after[field]).decode()
+    before, after = (p.model_dump(mode="json", exclude_none=True) for p in (old, new))
+    for field in type(new).model_fields:
+        if field != "version" and before.get(field) != after.get(field):
+            was, will_be = (canonical(said.get(field)).decode() for said in (before, after))
+            yield field, was, will_be
 
 
 def faults(old: Policy, new: Policy, today: date) -> Iterator[str]:

@@ -408,3 +408,18 @@ async def test_a_review_that_is_due_is_told(retention: Retention) -> None:
     await retention.holds.release(retention.pool, hold, by="u-2")
     await retention.holds.release(retention.pool, hold, by="u-3")
     assert len(named(await retention.sweep(), "AlertResolved")) == 1
+
+
+async def test_years_that_overlap_are_refused_and_what_was_known_stays(
+    retention: Retention,
+) -> None:
+    await retention.invoices("i-1")
+    for start, end in (
+        (date(2024, 7, 1), date(2025, 6, 30)),
+        (date(2023, 7, 1), date(2024, 1, 1)),
+    ):
+        with pytest.raises(Rejected, match="overlaps"):
+            await retention.take(FiscalYearClosed(entity="ab", start=start, end=end))
+    retention.clock.advance(timedelta(seconds=1))
+    [prepare] = named(await retention.sweep(), "PurgePrepare")
+    assert prepare.refs == ["i-1"]

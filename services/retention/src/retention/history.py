@@ -51,9 +51,14 @@ class History:
             self.policy(category)
         return self._stored[category]
 
-    def version(self, category: str, number: int) -> Policy:
-        """Return one version of a category's policy."""
-        return next(p for p in self.versions[category] if p.version == number)
+    def rule(self, category: str, number: int) -> Mapping[str, Any]:
+        """Return the rule of one version, as JSON; nothing of one from before versions were kept."""
+        found = (p for p in self.versions.get(category, ()) if p.version == number)
+        return next((p.rule.model_dump(mode="json") for p in found), {})
+
+    def action(self, category: str, number: int) -> str:
+        """Return what one version that is in force says is done to a record."""
+        return next(p.action for p in self.versions[category] if p.version == number)
 
     def holders(self, category: str) -> frozenset[str]:
         """Return who holds a category, or did under an earlier version.

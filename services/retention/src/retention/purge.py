@@ -139,14 +139,14 @@ class PurgeLoop:
         self, job: UUID, chunk: UUID, items: Sequence[Due], epoch: int, now: datetime
     ) -> PurgePrepare:
         first = items[0]
-        policy = self.in_force.history.version(first.category, first.policy_version)
+        action = self.in_force.history.action(first.category, first.policy_version)
         return hashed(
             {
                 "job_id": str(job),
                 "chunk_id": str(chunk),
                 "holder": first.holder,
                 "category": first.category,
-                "action": policy.action,
+                "action": action,
                 "refs": [item.record_id for item in items],
                 "reason": first.reason,
                 "policy_version": first.policy_version,
@@ -173,12 +173,11 @@ class PurgeLoop:
     async def _close(self, tx: Connection, job: Mapping[str, Any], now: datetime) -> None:
         counted = {name: job[name] for name in Counts.model_fields}
         names = ("category", "reason", "policy_version", "records", "opened_at", "must_purge_by")
-        policy = self.in_force.history.version(job["category"], job["policy_version"])
         stated = canonical(
             certificate.statement(
                 {"job_id": str(job["id"]), **{name: job[name] for name in names}},
                 await store.attested(tx, job["id"]),
-                policy.rule.model_dump(mode="json"),
+                self.in_force.history.rule(job["category"], job["policy_version"]),
             )
         )
         closed = PurgeJobClosed(

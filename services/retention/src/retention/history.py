@@ -52,9 +52,11 @@ class History:
         return self._stored[category]
 
     def rule(self, category: str, number: int) -> Mapping[str, Any]:
-        """Return the rule of one version, as JSON; nothing of one from before versions were kept."""
-        found = (p for p in self.versions.get(category, ()) if p.version == number)
-        return next((p.rule.model_dump(mode="json") for p in found), {})
+        """Return the rule of one version, as JSON; of one that was never kept here, nothing."""
+        for policy in self.versions.get(category, ()):
+            if policy.version == number:
+                return policy.rule.model_dump(mode="json")
+        return {}
 
     def action(self, category: str, number: int) -> str:
         """Return what one version that is in force says is done to a record."""

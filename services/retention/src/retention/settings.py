@@ -18,7 +18,7 @@ class Settings(ServiceSettings):
     sweep_every: Seconds = Field(
         default=timedelta(minutes=1), description="Pause between searches for what is due."
     )
-    sweep_limit: int = Field(default=10_000, gt=0, description="Purges ordered per search.")
+    sweep_limit: int = Field(default=50_000, gt=0, description="Purges ordered per search.")
     answer_within: Seconds = Field(
         default=timedelta(minutes=2), description="A holder silent for longer is asked again."
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from retention.limits import Numbers
-from retention.purge_store import HELD, SOME_HOLD
+from retention.purge_store import HELD, MAY_BE_HELD
 from shared.postgres import Connection
 
 
@@ -49,9 +49,9 @@ async def waiting(tx: Connection, at: datetime, categories: Collection[str]) -> 
                    AND (not_before > $1 OR {HELD})
                  UNION ALL
                 SELECT record.category, -1
-                  FROM deadline_key
-                  JOIN record ON record.key = deadline_key.id AND record.id > issued_to
-                 WHERE {SOME_HOLD}
+                  FROM record
+                  JOIN deadline_key ON deadline_key.id = record.key AND record.id > issued_to
+                 WHERE record.id IN ({MAY_BE_HELD})
                    AND status = 'scheduled'
                    AND purge_from <= $1
                    AND record.category = ANY($2)

@@ -75,15 +75,21 @@ class PurgeLoop:
     limits: Limits = field(default_factory=Limits)
 
     async def run(self, pool: Pool) -> None:
-        """Sweep until nothing more is found to be due."""
-        while await self.sweep(pool):
-            pass
+        """Order all that is due, however many transactions it takes; then see to what was ordered.
 
-    async def sweep(self, pool: Pool) -> int:
-        """Do what is to be done now; return how many records were looked at for a purge.
-
-        Orders and their announcements commit together.
+        Each order commits together with its announcement.
         """
+        while await self._order(pool):
+            pass
+        await self._chase(pool)
+
+    async def sweep(self, pool: Pool) -> None:
+        """Order a part of what is due, as much as :attr:`limit`; see to what was ordered."""
+        await self._order(pool)
+        await self._chase(pool)
+
+    async def _order(self, pool: Pool) -> int:
+        """Order what is due; return how many records were looked at for that."""
         now = self.clock.now()
         async with transaction(pool) as tx:
             if not await sole(tx, "purge"):
@@ -101,13 +107,21 @@ class PurgeLoop:
             free = [item for item in items if not item.held]
             for _, group in groupby(sorted(free, key=_job), _job):
                 await self._open(tx, list(group), epoch, now)
+        return len(items)
+
+    async def _chase(self, pool: Pool) -> None:
+        """Ask silent holders again, close the jobs that are done, tell on-call what is wrong."""
+        now = self.clock.now()
+        async with transaction(pool) as tx:
+            if not await sole(tx, "purge"):
+                return
+            await self.in_force.read(tx)
             for chunk in await store.silent_chunks(tx, now, self.limit):
                 await self._ask_again(tx, chunk, now)
             for job in await store.finished_jobs(tx):
                 await self._close(tx, job, now)
             await self._watch(tx, now)
             await store.sum_up(tx)
-        return len(items)
 
     async def _open(self, tx: Connection, items: Sequence[Due], epoch: int, now: datetime) -> None:
         job, first = new_id(), items[0]

@@ -140,13 +140,10 @@ def draft(event: Event, *, keep_network: bool = False) -> Draft:
             who = {name: content.pop(name) for name in names if content.get(name) is not None}
             found_by = Search(event.type.name, actor=who["by"], target=event.data.hold_id)
             return _draft(event, Kind.HOLD, {"who": who, "what": content}, found_by)
-        case (
-            PurgeJobApproved(by=by, category=target)
-            | PolicyPlanApproved(by=by, plan=target)
-            | ErasureAccepted(by=by, record_id=target)
-        ):
+        case PurgeJobApproved() | PolicyPlanApproved() | ErasureAccepted():
             who = {"by": content.pop("by")}
-            found_by = Search(event.type.name, actor=by, target=target)
+            target = content.get("plan") or content.get("record_id") or content["category"]
+            found_by = Search(event.type.name, actor=who["by"], target=target)
             return _draft(event, Kind.EVENT, {"who": who, "what": content}, found_by)
         case _:
             return _draft(event, Kind.EVENT, {"what": content}, found_by)

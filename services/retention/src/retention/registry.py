@@ -139,7 +139,9 @@ class Registry:
         """
         found = await store.keys_of(tx, entities=entities, categories=categories)
         keys = {id_: key for id_, key in found.items() if key[1] in self.history.stored}
-        await store.update_keys(tx, keys, await self.compute(tx, list(keys.values())))
+        rows = await self.compute(tx, [key[:6] for key in keys.values()])
+        anew = {id_: tuple(row.values()) for id_, row in zip(keys, rows, strict=True)}
+        await store.update_keys(tx, {id_: key for id_, key in anew.items() if key != keys[id_]})
 
     async def identities(self, tx: Connection, records: Sequence[Record]) -> list[Identity]:
         """Return what the deadline of each record depends on."""
@@ -168,18 +170,18 @@ class Registry:
     def _row(self, key: Identity, years: FinancialYears | None) -> dict[str, Any]:
         deadline = self._deadline(key, _resolved(key), years)
         decided_by = cast("Policy", deadline.decided_by)
-        return {
-            **dict(zip(_IDENTITY, key, strict=True)),
-            "policy_version": decided_by.version,
-            "status": deadline.status,
-            "why": str(deadline.missing or ""),
-            "provisional": deadline.provisional,
-            "keep_through": deadline.keep_through,
-            "statutory": deadline.statutory,
-            "floor": deadline.floor,
-            "purge_from": deadline.purge_from,
-            "must_purge_by": deadline.must_purge_by,
-        }
+        computed = (
+            decided_by.version,
+            deadline.status,
+            str(deadline.missing or ""),
+            deadline.provisional,
+            deadline.keep_through,
+            deadline.statutory,
+            deadline.floor,
+            deadline.purge_from,
+            deadline.must_purge_by,
+        )
+        return dict(zip(KEY, (*key, *computed), strict=True))
 
     def _resolve_once(self, record: Record, facts: Facts) -> Resolved:
         """Return the same as :meth:`_resolve`, but for which event told of what."""
@@ -251,9 +253,6 @@ class Registry:
             return None
         facts = Facts(anchors=_anchors(anchors.get(mate.ref, ())))
         return resolve(policy.clock, facts, group="own").day
-
-
-_IDENTITY = KEY[:6]
 
 
 def _identity(record: Record, resolved: Resolved) -> Identity:

@@ -491,25 +491,23 @@ async def put_keys(tx: Connection, keys: Sequence[Mapping[str, Any]]) -> None:
 
 async def keys_of(
     tx: Connection, *, entities: Collection[str] = (), categories: Collection[str] = ()
-) -> dict[int, Identity]:
-    """Return what identifies each deadline key of some entities or of some categories, by id."""
+) -> dict[int, tuple[Any, ...]]:
+    """Return the deadline keys of some entities or of some categories, as :data:`KEY`, by id."""
     rows = await tx.fetch(
-        """
-        SELECT id, entity, category, scheme, anchor_state, anchor_day, lacking
+        f"""
+        SELECT id, {", ".join(KEY)}
           FROM deadline_key
          WHERE entity = ANY($1) OR category = ANY($2)
       ORDER BY id
-        """,
+        """,  # noqa: S608 - names of columns
         list(entities),
         list(categories),
     )
     return {row["id"]: tuple(row)[1:] for row in rows}
 
 
-async def update_keys(
-    tx: Connection, ids: Collection[int], keys: Sequence[Mapping[str, Any]]
-) -> None:
-    """Store what was computed anew for deadline keys; what is as it was is not written."""
+async def update_keys(tx: Connection, keys: Mapping[int, Sequence[Any]]) -> None:
+    """Store what was computed anew for deadline keys, given as :data:`KEY` by their ids."""
     computed = KEY[6:]
     await tx.execute(
         f"""
@@ -519,11 +517,9 @@ async def update_keys(
                       $7::boolean[], $8::date[], $9::timestamptz[], $10::timestamptz[])
                AS anew (id, {", ".join(computed)})
          WHERE deadline_key.id = anew.id
-           AND ({", ".join(f"deadline_key.{name}" for name in computed)})
-               IS DISTINCT FROM ({", ".join(f"anew.{name}" for name in computed)})
         """,  # noqa: S608 - names of columns
-        list(ids),
-        *([key[column] for key in keys] for column in computed),
+        list(keys),
+        *([key[place] for key in keys.values()] for place in range(6, len(KEY))),
     )
 
 

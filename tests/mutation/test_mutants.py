@@ -163,15 +163,23 @@ MUTANTS = {
         "through = day_after(accepted, -1)",
     ),
     "longer promises reach back": Mutant(
-        "deadline", 'if terms.existing == "keep" and not demanded:', "if False:"
+        "deadline", 'if terms.existing == "keep" and not _demands_more(new, old):', "if False:"
     ),
     "a statute does not reach back": Mutant(
         "deadline",
-        "demanded = new.floor is not None and new.floor > old.keep_through",
-        "demanded = False",
+        "return new.floor > old.keep_through",
+        "return False",
     ),
     "deadlines that passed are revived": Mutant(
-        "deadline", "if old.keep_through < terms.effective_from:", "if False:"
+        "deadline", "and old.keep_through < terms.effective_from:", "and False:"
+    ),
+    "what the law may demand is not waited for": Mutant(
+        "deadline", "return new.statutory and new.keep_through is None", "return False"
+    ),
+    "a date that becomes known by a change may lie before it": Mutant(
+        "deadline",
+        "if new.keep_through is None or (old.keep_through and",
+        "if new.keep_through is None or (old.keep_through is None or",
     ),
     "shorter periods make due what was due before they began": Mutant(
         "deadline",

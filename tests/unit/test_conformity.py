@@ -91,7 +91,32 @@ def test_a_purge_is_judged_by_the_version_that_decided_when_it_was_ordered() -> 
         (date(2026, 7, 1), receipt(5, version=2)),
         policies=policies,
     )
-    assert (early, late, unexplained) == ({3}, set(), {2, 4, 5})
+    # The last: not before its time was up by version 1, if it ran from the entry; else too early.
+    assert (early, late, unexplained) == ({3, 5}, set(), {2, 4})
+
+
+def test_time_that_runs_from_the_end_of_a_service_is_promised_then() -> None:
+    change = date(2025, 3, 1)
+    longer = Term(18, 0, 7, fixed=False)
+    policies = {1: [POLICIES[1][0], Version(2, change, longer, change)]}
+    old = leaf(date(2021, 5, 1))
+    lawful = (date(2026, 9, 2), receipt(0, version=2))  # of a service that ended on 1 March 2025
+    assert judged([old], lawful, policies=policies) == (set(), set(), set())
+    soon = (date(2026, 9, 1), receipt(0, version=2))
+    assert judged([old], soon, policies=policies) == ({0}, set(), set())
+    for fixed, unexplained in ((False, set[int]()), (True, {0})):
+        terms = [Term(12, 0, 3650, fixed=fixed), Term(18, 0, 3650, fixed=fixed)]
+        told = [Version(1, LONG_AGO, terms[0], LONG_AGO), Version(2, change, terms[1], change)]
+        assert judged([old], lawful, policies={1: told}) == (set(), set(), unexplained)
+
+
+def test_time_that_had_not_begun_is_of_the_newest_version_if_a_person_asked() -> None:
+    told, effective = date(2026, 8, 1), date(2027, 1, 1)
+    newest = Version(2, told, Term(18, 0, 7, fixed=False), effective)
+    policies = {1: [POLICIES[1][0], newest]}
+    for reason, unexplained in (("erasure-request", set[int]()), ("deadline", {0})):
+        done = receipt(0, version=2, reason=reason)
+        assert judged([leaf(told)], done, policies=policies) == (set(), set(), unexplained)
 
 
 @pytest.mark.parametrize(

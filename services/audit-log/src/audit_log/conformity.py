@@ -1,15 +1,16 @@
 """Whether purges were lawful, found out from what is public: leaves, policies, receipts; pure.
 
 A leaf tells class and day.  The policy of the class tells how long such entries are kept at
-least, and how long at most where that follows from the day alone.  An entry is kept as promised on
-its day, unless a later version says that it goes by that one.  The receipt of a purge names the
-version that decided; it must be the one that did when the purge was ordered.
+least, and how long at most where that follows from the day alone.  An entry is kept as promised
+when its time began to run, unless a later version says that it goes by that one.  The receipt of a
+purge names the version that decided; it must be the one that did when the purge was ordered.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
+from itertools import pairwise
 from typing import Any, Final
 
 from pyroaring import BitMap64
@@ -148,7 +149,8 @@ def judge(
             gone |= receipt.indexes
         for entry in receipt.indexes:
             own = entry < index and _class(leaves[entry]) == receipt.log_class
-            kept = _kept_by(versions, named, leaf_day(leaves[entry]), purged_on) if own else None
+            day = leaf_day(leaves[entry])
+            kept = _kept_by(versions, named, day, purged_on, asked=asked) if own else None
             if kept is None:
                 result.unexplained.add(entry)
             elif not asked and purged_on < kept.purge_from:
@@ -190,16 +192,45 @@ def keep(versions: Sequence[Version], day: date) -> Kept:
     return kept
 
 
-def _kept_by(versions: Sequence[Version], named: object, day: date, purged_on: date) -> Kept | None:
+def _kept_by(
+    versions: Sequence[Version], named: object, day: date, purged_on: date, *, asked: bool
+) -> Kept | None:
     """Return until when an entry of *day* was kept; None if it was not by the version *named*.
 
     The order may have been given before the newest version was known.
     """
     for told_by in (purged_on, purged_on - _ORDERS_LIVE - timedelta(days=1)):
-        known = [version for version in versions if version.since <= told_by]
-        if known and (kept := keep(known, day)).version.number == named:
-            return kept
+        known = tuple(version for version in versions if version.since <= told_by)
+        for began in _beginnings(known, day, None if asked else purged_on) if known else ():
+            if (kept := keep(known, began)).version.number == named:
+                return kept
     return None
+
+
+def _beginnings(versions: tuple[Version, ...], day: date, through: date | None) -> Iterator[date]:
+    """Return from when the time of an entry of *day* may run, of the days that make a difference.
+
+    Unless its term is fixed, it runs from something that nothing public tells of, such as the end
+    of a service: at any time since; not at all yet, if it was purged on request (*through* None).
+    """
+    yield day
+    if not all(version.term.fixed for version in versions):
+        for turn in _turns(versions):
+            if day < turn and (through is None or turn <= through):
+                yield turn
+
+
+@lru_cache
+def _turns(versions: tuple[Version, ...]) -> tuple[date, ...]:
+    """Return the days from which on it is another version that decides in the end."""
+    days = sorted(version.effective_from for version in versions)
+    longest = max(31 * version.term.months + version.term.days for version in versions)
+    first = days[0] - timedelta(days=longest)
+    numbers = [
+        (day, keep(versions, day).version.number)
+        for day in (first + timedelta(days=n) for n in range((days[-1] - first).days + 1))
+    ]
+    return tuple(day for (_, old), (day, new) in pairwise(numbers) if old != new)
 
 
 def _class(leaf: bytes) -> int:

@@ -140,7 +140,8 @@ def test_what_nobody_forecast_goes_when_two_people_approve(
 ) -> None:
     retention = stack.databases["retention"]
     forecast = """INSERT INTO forecast
-                  SELECT (now() AT TIME ZONE 'Europe/Stockholm')::date, category, 0 FROM policy
+                  SELECT DISTINCT (now() AT TIME ZONE 'Europe/Stockholm')::date, category, 0
+                    FROM policy_version
                   ON CONFLICT DO NOTHING RETURNING 1"""
     asyncio.run(count(retention, forecast))
     finish(start(stack_folder, "unforeseen"))

@@ -255,7 +255,7 @@ def test_nothing_held_is_purged_and_nothing_due_forgotten(
 
     async def interleave(steps: list[tuple[str, int, str]]) -> None:
         retention.clock.advance(MIDNIGHT - timedelta(minutes=1) - retention.clock.now())
-        await pool.execute("TRUNCATE purge_job, purge_chunk, purge_again, holder_restore")
+        await pool.execute("TRUNCATE purge_job, purge_chunk, purge_again, holder_restore, canary")
         await pool.execute("DELETE FROM legal_hold")  # whose grace is in what is the future again
         records = tuple(f"i-{next(numbers)}" for _ in range(3))
         store = Store(dict.fromkeys(records, "there"))

@@ -3,13 +3,11 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
-import obstore
-
 from audit_log import store
 from audit_log.checkpoint import Checkpoint, Keyring, Verifier
 from audit_log.log_api import read_statements, read_tile
 from audit_log.merkle import WIDTH
-from audit_log.public import open_store
+from audit_log.public import open_store, read_file, write_file
 from audit_log.statements import check_consistency, learn_keys
 from audit_log.tiles import TilePath, path_of, paths
 from shared.errors import Rejected
@@ -51,24 +49,23 @@ async def export(
         of = sum(1 if path.level is not None else 2 for path in wanted)  # with its statements
         done = 0
         async for name, body in _bodies(tx, wanted):
-            await obstore.put_async(files, name, body)
+            await write_file(files, name, body)
             done += 1
             if done % _TOLD_EVERY == 0 or done == of:
                 progress(done, of)
         note = await store.cosigned(tx, newest.size)
-    await obstore.put_async(files, "vkey", "".join(f"{k.vkey}\n" for k in keys).encode())
-    await obstore.put_async(files, "policy", policy.encode())
-    await obstore.put_async(files, "checkpoint", note.encode())
+    await write_file(files, "vkey", "".join(f"{k.vkey}\n" for k in keys).encode())
+    await write_file(files, "policy", policy.encode())
+    await write_file(files, "checkpoint", note.encode())
     return newest.size
 
 
 async def _size_there(tx: Connection, files: Any, keyring: Keyring, newest: Checkpoint) -> int:
     """Return the size of the log that is mirrored, which the log at *newest* must begin with."""
-    try:
-        found = await obstore.get_async(files, "checkpoint")
-        note = bytes(await found.bytes_async()).decode()
-    except FileNotFoundError:
+    found = await read_file(files, "checkpoint")
+    if found is None:
         return 0
+    note = found.decode()
     await learn_keys(tx, keyring, newest)
     try:
         before = keyring.open(note)

@@ -1,5 +1,6 @@
 """Reads and verifies a log as a stranger does: from its public files alone."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -60,13 +61,30 @@ def from_store(url: str) -> Fetch:
     files = open_store(url)
 
     async def fetch(path: str) -> bytes | None:
-        try:
-            found = await obstore.get_async(files, path)
-        except FileNotFoundError:
-            return None
-        return bytes(await found.bytes_async())
+        return await read_file(files, path)
 
     return fetch
+
+
+async def read_file(files: Any, path: str) -> bytes | None:
+    """Return the file at *path* of an open store; None if there is none.
+
+    In a thread of ours, not by obstore's coroutines: those end in a thread of their own, which
+    crashes the interpreter if it is just coming down (PyO3/pyo3-async-runtimes issue 40).
+    """
+    return await asyncio.to_thread(_read_file, files, path)
+
+
+def _read_file(files: Any, path: str) -> bytes | None:
+    try:
+        return bytes(obstore.get(files, path).bytes())
+    except FileNotFoundError:
+        return None
+
+
+async def write_file(files: Any, path: str, body: bytes) -> None:
+    """Write *body* to the file at *path* of an open store, in a thread as ``read_file`` does."""
+    await asyncio.to_thread(obstore.put, files, path, body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,8 @@ async def _due(found: Parts, peer: Any) -> list[list[str]]:
 
     async def take() -> None:
         async with transaction(found.pool) as tx:
-            await purge_store.due(tx, at, categories, 50_000)
+            keys = [key for key, _ in await purge_store.due_keys(tx, at)]
+            await purge_store.due(tx, at, categories, keys, 50_000)
 
     due = (await count())["billing.invoice"]
     naive = await median(

@@ -147,7 +147,7 @@ async def put(
         )
     await store.put_keys(tx, rows)
     identities: list[store.Identity] = [tuple(row[name] for name in store.KEY[:6]) for row in rows]
-    ids = await store.share_keys(tx, identities)
+    ids = await store.find_keys(tx, identities)
     return [ids[identity] for identity in identities]
 
 
@@ -421,7 +421,9 @@ async def test_a_policy_with_a_rule_that_sql_does_not_know_is_frozen(retention: 
     unknown = stated({"rule": "bfl_7_6_original"}).model_dump(mode="json")
     versions = {"billing.invoice": [unknown]}
     async with transaction(retention.pool) as tx:
-        due = await purge_store.due(tx, retention.clock.now(), [*versions], 10)
+        now = retention.clock.now()
+        keys = [key for key, _ in await purge_store.due_keys(tx, now)]
+        due = await purge_store.due(tx, now, [*versions], keys, 10)
         assert len(due) == 1
         assert await second_engine.agreed(tx, versions, due, retention.clock.now()) == []
         assert await second_engine.frozen(tx, versions) == {"billing.invoice"}

@@ -154,6 +154,8 @@ def compute_under(
     or a statute demands more; it never revives a deadline that has passed, and makes nothing due
     before it is in force itself.  Of versions from the same day the one given last is the latest.
     """
+    if len(versions) == 1:
+        return compute(versions[0], resolved, circumstances, zone=zone)
     ordered = sorted(versions, key=lambda terms: terms.effective_from)
     day = resolved.day or date.max
     promised = max(sum(terms.effective_from <= day for terms in ordered) - 1, 0)

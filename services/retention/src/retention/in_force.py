@@ -18,11 +18,13 @@ class InForce:
     Attributes:
         holders: The systems that a policy may name, by id.
         resolved: What was found out under these policies, by who asks.
+        keys: The ids of deadline keys; one may be gone by now, but none is another's.
     """
 
     holders: Mapping[str, HolderEntry]
     history: History = field(default_factory=lambda: History({}))
     resolved: dict[Any, Resolved] = field(default_factory=dict[Any, Resolved])
+    keys: dict[Any, int] = field(default_factory=dict[Any, int])
     _count: int = 0
 
     async def read(self, tx: Connection) -> History:

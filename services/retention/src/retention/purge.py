@@ -79,17 +79,37 @@ class PurgeLoop:
 
         Each order commits together with its announcement.
         """
-        while await self._order(pool):
-            pass
+        for keys in await self._windows(pool):
+            while await self._order(pool, keys) >= self.limit:
+                pass
         await self._chase(pool)
 
     async def sweep(self, pool: Pool) -> None:
         """Order a part of what is due, as much as :attr:`limit`; see to what was ordered."""
-        await self._order(pool)
+        for keys in await self._windows(pool):
+            if await self._order(pool, keys):
+                break
         await self._chase(pool)
 
-    async def _order(self, pool: Pool) -> int:
-        """Order what is due; return how many records were looked at for that."""
+    async def _windows(self, pool: Pool) -> list[list[int]]:
+        """Return the deadline keys that are due, cut into parts of some :attr:`limit` records.
+
+        There is at least one part: what the purge came to before may be due without a key.
+        """
+        async with pool.acquire() as tx:
+            due = await store.due_keys(tx, self.clock.now())
+        windows: list[list[int]] = [[]]
+        records = 0
+        for key, count in due:
+            if records >= self.limit:
+                windows.append([])
+                records = 0
+            windows[-1].append(key)
+            records += count
+        return windows
+
+    async def _order(self, pool: Pool, keys: Sequence[int]) -> int:
+        """Order what is due of *keys*; return how many records were looked at for that."""
         now = self.clock.now()
         async with transaction(pool) as tx:
             if not await sole(tx, "purge"):
@@ -101,7 +121,7 @@ class PurgeLoop:
                 await second_engine.inspect(tx, history.as_json, now)
             frozen = await second_engine.frozen(tx, history.as_json)
             categories = await guarding.passing(tx, history.stored - frozen, now)
-            found = await store.due(tx, now, categories, self.limit)
+            found = await store.due(tx, now, categories, keys, self.limit)
             items = await second_engine.agreed(tx, history.as_json, found, now)
             await store.come_to(tx, items)
             free = [item for item in items if not item.held]

@@ -6,9 +6,10 @@ it is computed once for each such key, and records point to keys.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from retention import anchor, store
 from retention.anchor import Facts, Resolved, ServiceEvent, resolve
@@ -24,8 +25,17 @@ from retention.store import KEY, AnchorRow, Identity, Record, Ref, Told
 from shared.errors import Rejected
 from shared.postgres import Connection
 
-_REMEMBERED: Final = 100_000  # resolutions of the same occurrences in records of one category
+_SCHEMES: Final[Mapping[str, Literal["oss"] | None]] = {"": None, "oss": "oss"}
+_REMEMBERED: Final = 100_000  # resolutions of the same occurrences, and ids of deadline keys
 _GAP: Final = say("financial years without a gap")
+
+
+@dataclass(frozen=True, slots=True)
+class _Under:
+    """Under what a deadline is computed, and whether the financial years have a gap."""
+
+    circumstances: Circumstances
+    gap: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +77,7 @@ class Registry:
         """
         first: dict[Ref, Told] = {}
         again = [each for each in told if first.setdefault(each.record.ref, each) is not each]
-        anchors = await store.anchors(tx, first)
-        known = await store.known(tx, first) | anchors.keys()
+        known = await store.known(tx, first)
         new = [t for ref, t in first.items() if t.record.document is None and ref not in known]
         if new:
             records = [
@@ -97,12 +106,24 @@ class Registry:
     ) -> list[int]:
         """Return the ids of the deadline keys of *records*, which stay until *tx* ends."""
         keys = self._identities(records, facts)
-        ids = await store.share_keys(tx, set(keys))
-        if missing := set(keys) - ids.keys():
+        ids = await self._ids(tx, set(keys))
+        return [ids[key] for key in keys]
+
+    async def _ids(self, tx: Connection, wanted: AbstractSet[Identity]) -> dict[Identity, int]:
+        known = self.in_force.keys
+        ids = {key: known[key] for key in wanted if key in known}
+        there = await store.share_keys(tx, ids.values())  # a key that nothing had may be gone
+        ids = {key: id_ for key, id_ in ids.items() if id_ in there}
+        if unknown := wanted - ids.keys():
+            ids |= await store.find_keys(tx, unknown)
+        if missing := wanted - ids.keys():
             # In one order, so that two replicas cannot wait for each other.
             await store.put_keys(tx, await self.compute(tx, sorted(missing, key=str)))
-            ids |= await store.share_keys(tx, missing)
-        return [ids[key] for key in keys]
+            ids |= await store.find_keys(tx, missing)
+        if len(known) > _REMEMBERED:
+            known.clear()
+        known |= ids
+        return ids
 
     async def explain(self, tx: Connection, ref: Ref, as_of: date) -> tuple[Record, Deadline]:
         """Return a record and its deadline, holds and all, with every step that leads to it.
@@ -116,8 +137,8 @@ class Registry:
         [record] = found
         [facts] = await self._facts(tx, [record])
         resolved = self._resolve(record, facts)
-        years = await _years(tx, [record.entity])
-        deadline = self._deadline(_identity(record, resolved), resolved, years[record.entity])
+        under = await _circumstances(tx, [record.entity])
+        deadline = self._deadline(record.category, resolved, under[record.entity, record.scheme])
         covered = Covered(
             record.category,
             record.customer_id,
@@ -139,9 +160,9 @@ class Registry:
         """
         found = await store.keys_of(tx, entities=entities, categories=categories)
         keys = {id_: key for id_, key in found.items() if key[1] in self.history.stored}
-        rows = await self.compute(tx, [key[:6] for key in keys.values()])
-        anew = {id_: tuple(row.values()) for id_, row in zip(keys, rows, strict=True)}
-        await store.update_keys(tx, {id_: key for id_, key in anew.items() if key != keys[id_]})
+        under = await _circumstances(tx, {key[0] for key in keys.values()})
+        anew = {id_: self._computed(key[:6], under[key[0], key[2]]) for id_, key in keys.items()}
+        await store.update_keys(tx, {id_: new for id_, new in anew.items() if new != keys[id_][6:]})
 
     async def identities(self, tx: Connection, records: Sequence[Record]) -> list[Identity]:
         """Return what the deadline of each record depends on."""
@@ -153,24 +174,21 @@ class Registry:
 
     async def compute(self, tx: Connection, keys: Sequence[Identity]) -> list[dict[str, Any]]:
         """Return each deadline key with its dates, as it is stored."""
-        years = await _years(tx, {key[0] for key in keys})
-        return [self._row(key, years[key[0]]) for key in keys]
+        under = await _circumstances(tx, {key[0] for key in keys})
+        rows = [(*key, *self._computed(key, under[key[0], key[2]])) for key in keys]
+        return [dict(zip(KEY, row, strict=True)) for row in rows]
 
-    def _deadline(
-        self, key: Identity, resolved: Resolved, years: FinancialYears | None
-    ) -> Deadline:
-        circumstances = Circumstances(
-            years=years or FinancialYears(), vat_scheme="oss" if key[2] == "oss" else None
-        )
-        deadline = compute_under(self.history.terms(key[1]), resolved, circumstances)
-        if deadline.status == "indeterminate" and years is None:
+    def _deadline(self, category: str, resolved: Resolved, under: _Under) -> Deadline:
+        deadline = compute_under(self.history.terms(category), resolved, under.circumstances)
+        if deadline.status == "indeterminate" and under.gap:
             return replace(deadline, missing=_GAP)
         return deadline
 
-    def _row(self, key: Identity, years: FinancialYears | None) -> dict[str, Any]:
-        deadline = self._deadline(key, _resolved(key), years)
+    def _computed(self, key: Identity, under: _Under) -> tuple[Any, ...]:
+        """Return what is stored with a deadline key."""
+        deadline = self._deadline(key[1], _resolved(key), under)
         decided_by = cast("Policy", deadline.decided_by)
-        computed = (
+        return (
             decided_by.version,
             deadline.status,
             str(deadline.missing or ""),
@@ -181,7 +199,6 @@ class Registry:
             deadline.purge_from,
             deadline.must_purge_by,
         )
-        return dict(zip(KEY, (*key, *computed), strict=True))
 
     def _resolve_once(self, record: Record, facts: Facts) -> Resolved:
         """Return the same as :meth:`_resolve`, but for which event told of what."""
@@ -287,17 +304,22 @@ def _steps(rows: Iterable[store.ServiceRow]) -> list[ServiceEvent]:
     return [ServiceEvent(row.service_id, row.kind, row.at or row.day, row.event) for row in rows]
 
 
-async def _years(tx: Connection, entities: Collection[str]) -> dict[str, FinancialYears | None]:
-    """Return the financial years of each entity; None while there is a gap in them."""
-    found: dict[str, FinancialYears | None] = {}
+async def _circumstances(
+    tx: Connection, entities: Collection[str]
+) -> dict[tuple[str, str], _Under]:
+    """Return under what the deadlines of each entity are computed, by VAT scheme."""
+    found: dict[tuple[str, str], _Under] = {}
     for entity, rows in (await store.fiscal_years(tx, entities)).items():
         try:
-            found[entity] = FinancialYears.of(
+            years = FinancialYears.of(
                 FinancialYear(first, last, closed=closed, event=event)
                 for first, last, closed, event in rows
             )
         except Rejected:
-            found[entity] = None
+            years = None
+        for scheme, vat_scheme in _SCHEMES.items():
+            circumstances = Circumstances(years or FinancialYears(), vat_scheme)
+            found[entity, scheme] = _Under(circumstances, gap=years is None)
     return found
 
 

@@ -10,7 +10,7 @@ from retention.purge_store import HELD_AGAIN, KNOWN, ToPurge
 from shared.postgres import Connection
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Again(ToPurge):
     """A record that was purged and may be there again."""
 

@@ -95,13 +95,18 @@ class ServiceRow:
 
 
 async def known(tx: Connection, refs: Collection[Ref]) -> set[Ref]:
-    """Return those of *refs* that are registered."""
+    """Return those of *refs* that are registered, or of which some occurrence was told."""
     rows = await tx.fetch(
         """
+        WITH wanted AS (
+            SELECT *
+              FROM unnest($1::text[], $2::text[], $3::text[]) AS ref (holder, category, record_id)
+        )
         SELECT holder, category, record_id
-          FROM record
-          JOIN unnest($1::text[], $2::text[], $3::text[]) AS wanted (holder, category, record_id)
-         USING (holder, category, record_id)
+          FROM record JOIN wanted USING (holder, category, record_id)
+         UNION ALL
+        SELECT holder, category, record_id
+          FROM anchor JOIN wanted USING (holder, category, record_id)
         """,
         *([ref[place] for ref in refs] for place in range(3)),
     )
@@ -433,11 +438,19 @@ async def customer_anchors(
     return found
 
 
-async def share_keys(tx: Connection, identities: Collection[Identity]) -> dict[Identity, int]:
-    """Return the ids of those deadline keys that exist; they stay as they are until *tx* ends.
+async def share_keys(tx: Connection, ids: Collection[int]) -> set[int]:
+    """Return those ids whose deadline keys exist; they stay as they are until *tx* ends.
 
     Whoever points records to a key shares it first, so that a purge cannot pass them by.
     """
+    rows = await tx.fetch(
+        "SELECT id FROM deadline_key WHERE id = ANY($1) ORDER BY id FOR SHARE", list(ids)
+    )
+    return {row["id"] for row in rows}
+
+
+async def find_keys(tx: Connection, identities: Collection[Identity]) -> dict[Identity, int]:
+    """Return the ids of those deadline keys that exist, and share them."""
     rows = await tx.fetch(
         """
         WITH wanted AS (
@@ -466,7 +479,10 @@ async def share_keys(tx: Connection, identities: Collection[Identity]) -> dict[I
 
 
 async def put_keys(tx: Connection, keys: Sequence[Mapping[str, Any]]) -> None:
-    """Store deadline keys with what was computed for them."""
+    """Store deadline keys with what was computed for them, unless somebody just did.
+
+    Others found the same then, for what deadlines depend on stays while any are registered.
+    """
     await tx.execute(
         f"""
         INSERT INTO deadline_key ({", ".join(KEY)})
@@ -474,16 +490,7 @@ async def put_keys(tx: Connection, keys: Sequence[Mapping[str, Any]]) -> None:
                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::date[], $6::text[],
                            $7::int[], $8::text[], $9::text[], $10::boolean[], $11::date[],
                            $12::boolean[], $13::date[], $14::timestamptz[], $15::timestamptz[])
-        ON CONFLICT (entity, category, scheme, anchor_state, anchor_day, lacking) DO UPDATE
-                SET policy_version = EXCLUDED.policy_version,
-                    status = EXCLUDED.status,
-                    why = EXCLUDED.why,
-                    provisional = EXCLUDED.provisional,
-                    keep_through = EXCLUDED.keep_through,
-                    statutory = EXCLUDED.statutory,
-                    floor = EXCLUDED.floor,
-                    purge_from = EXCLUDED.purge_from,
-                    must_purge_by = EXCLUDED.must_purge_by
+        ON CONFLICT DO NOTHING
         """,  # noqa: S608 - names of columns
         *([key[column] for key in keys] for column in KEY),
     )
@@ -507,7 +514,7 @@ async def keys_of(
 
 
 async def update_keys(tx: Connection, keys: Mapping[int, Sequence[Any]]) -> None:
-    """Store what was computed anew for deadline keys, given as :data:`KEY` by their ids."""
+    """Store what was computed anew for deadline keys, :data:`KEY` from the seventh on, by id."""
     computed = KEY[6:]
     await tx.execute(
         f"""
@@ -519,7 +526,7 @@ async def update_keys(tx: Connection, keys: Mapping[int, Sequence[Any]]) -> None
          WHERE deadline_key.id = anew.id
         """,  # noqa: S608 - names of columns
         list(keys),
-        *([key[place] for key in keys.values()] for place in range(6, len(KEY))),
+        *([key[place] for key in keys.values()] for place in range(len(computed))),
     )
 
 

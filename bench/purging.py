@@ -77,7 +77,8 @@ def measure(folder: Path, records: int) -> Section:
         title="Retention: purges ordered and confirmed",
         command=f"python -m bench.retention purging --records {records}",
         text=(
-            f"{records:,} records of six categories, all of them due; one retention process."
+            f"{records:,} records of six categories, told in the order of their days within a month, all of them"
+            " due; one retention process."
             " Ordered means: chosen, agreed on by both engines, in chunks of at most 500 in"
             " the database, announced through the outbox, and on the topic. Applied means: "
             "checked against what was asked, and in the second phase out of the registry "

@@ -33,6 +33,7 @@ CATEGORIES: Final = (
 PEOPLE: Final = 2_000_000
 CUSTOMERS: Final = 50_000
 STEP: Final = 500_000  # records laid out in one transaction
+DISORDER: Final = 30  # days that a record may be told of before or after its neighbours
 SPAN: Final = 4100  # days that time runs from: with six categories, 24,600 deadline keys
 
 
@@ -65,7 +66,10 @@ async def parts(place: Place, now: datetime) -> AsyncIterator[Parts]:
 
 
 async def fill(place: Place, found: Parts, records: int, first_day: date) -> None:
-    """Lay out records, each with an occurrence on one of SPAN days and of one person."""
+    """Lay out records, each with an occurrence on one of SPAN days and of one person.
+
+    They come as a platform tells of them: in the order of their days, within a month.
+    """
     await _keys(found, first_day)
     connection = await asyncpg.connect(place.owner)
     await connection.execute(
@@ -76,7 +80,8 @@ async def fill(place: Place, found: Parts, records: int, first_day: date) -> Non
     )
     began = time.perf_counter()
     for first in range(0, records, STEP):
-        await _lay_out(connection, first, min(first + STEP, records) - 1, first_day)
+        last = min(first + STEP, records) - 1
+        await _lay_out(connection, first, last, records, first_day)
         done = min(first + STEP, records)
         print(f"\r{done:,} of {records:,} records", end="", flush=True)
     print(f" laid out in {time.perf_counter() - began:.0f} s")
@@ -97,7 +102,11 @@ async def _keys(found: Parts, first_day: date) -> None:
 
 
 async def _lay_out(
-    connection: "asyncpg.Connection[asyncpg.Record]", first: int, last: int, first_day: date
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    first: int,
+    last: int,
+    of: int,
+    first_day: date,
 ) -> None:
     async with connection.transaction():
         await connection.execute(
@@ -110,11 +119,14 @@ async def _lay_out(
                    JOIN named ON place = n % {len(CATEGORIES)}
                    JOIN deadline_key
                      ON deadline_key.category = named.category
-                    AND anchor_day = $3::date + (hashint8(n) & 2147483647) % {SPAN}
+                    AND anchor_day = $3::date + least(
+                            {SPAN} - 1,
+                            n * {SPAN} / $4::bigint + (hashint8(n) & 2147483647) % {DISORDER})::int
             """,
             first,
             last,
             first_day,
+            of,
         )
         await connection.execute(
             f"""

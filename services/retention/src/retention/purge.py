@@ -92,7 +92,7 @@ class PurgeLoop:
         await self._chase(pool)
 
     async def _windows(self, pool: Pool) -> list[list[int]]:
-        """Return the deadline keys that are due, cut into parts of some :attr:`limit` records.
+        """Return the deadline keys that are due, cut into parts of at most :attr:`limit` records.
 
         There is at least one part: what the purge came to before may be due without a key.
         """
@@ -101,7 +101,7 @@ class PurgeLoop:
         windows: list[list[int]] = [[]]
         records = 0
         for key, count in due:
-            if records >= self.limit:
+            if windows[-1] and records + count > self.limit:
                 windows.append([])
                 records = 0
             windows[-1].append(key)

@@ -77,13 +77,12 @@ def measure(folder: Path, records: int) -> Section:
         title="Retention: purges ordered and confirmed",
         command=f"python -m bench.retention purging --records {records}",
         text=(
-            f"{records:,} records of six categories, told in the order of their days within a month, all of them"
-            " due; one retention process."
-            " Ordered means: chosen, agreed on by both engines, in chunks of at most 500 in"
-            " the database, announced through the outbox, and on the topic. Applied means: "
-            "checked against what was asked, and in the second phase out of the registry "
-            "with all that was known of them. Answers wait on the topic before they are "
-            "counted."
+            f"{records:,} records of six categories, told in the order of their days within a"
+            " month, all of them due; one retention process. Ordered means: chosen, agreed on by"
+            " both engines, in chunks of at most 500 in the database, announced through the outbox,"
+            " and on the topic. Applied means: checked against what was asked, and in the second"
+            " phase out of the registry with all that was known of them. Answers wait on the topic"
+            " before they are counted."
         ),
         columns=("what", "records/s", "wanted", "ratio"),
         rows=rows,

@@ -10,7 +10,10 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-ORDER = ("append", "latency", "growth", "sequencing", "keys", "purging", "registering")
+ORDER = (
+    "append", "latency", "growth", "sequencing", "keys", "purging", "registering", "mailing",
+    "ledger",
+)  # fmt: skip
 
 HEAD = """# Benchmarks
 

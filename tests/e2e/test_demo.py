@@ -97,11 +97,13 @@ async def check(stack: Stack, figures: dict[str, Any]) -> None:
     assert await count(retention, gone) == len(figures["canaries"]) == 4
     assert await count(platform, "SELECT count(*) FROM lead WHERE record_id LIKE 'canary-%'") == 0
 
-    accepted = "SELECT count(*) FROM delivery WHERE message_id = $1 AND state = $2"
+    accepted = "SELECT count(*) FROM delivery WHERE message_id LIKE $1 AND state = $2"
     for state, deliveries in figures["mails"].items():
-        assert await count(notifier, accepted, f"{run}-maintenance", state) == deliveries
-    everyone = "SELECT count(DISTINCT recipient) FROM delivery WHERE message_id = $1"
-    assert await count(notifier, everyone, f"{run}-maintenance") == figures["mails_received"]
+        assert await count(notifier, accepted, f"{run}-%", state) == deliveries
+    everyone = (
+        "SELECT count(DISTINCT (message_id, recipient)) FROM delivery WHERE message_id LIKE $1"
+    )
+    assert await count(notifier, everyone, f"{run}-%") == figures["mails_received"]
 
 
 def test_figures_are_what_the_databases_hold(stack: Stack, stack_folder: Path) -> None:

@@ -19,9 +19,11 @@ from audit_log.handlers import draft
 from audit_log.leaf import PARTS, SIZE, TAG, Kind, Leaf, day_of
 from audit_log.receipt import Receipt
 from notifier import letter
-from notifier.handlers import ALERT, record_of
-from notifier.letter import Envelope
-from notifier.store import Delivery
+from notifier.announcer import record_of
+from notifier.handlers import ALERT
+from notifier.letter import Envelope, Footing
+from notifier.store import Change
+from notifier.template import shipped
 from shared.events import Data
 from shared.events.gallra import (
     AlertRaised,
@@ -162,12 +164,17 @@ def mail(alert: AlertRaised, now: datetime, random: Random) -> list[RecordRegist
         "runbook": alert.runbook,
     }
     delivery = UUID(int=random.getrandbits(128), version=4)
-    envelope = Envelope(delivery, "Gallra <gallra@mail.example>", "mail.example", ONCALL, "en")
-    written = letter.seal(letter.write(ALERT, "en", params), envelope, now)
+    said = letter.write(
+        TEMPLATES, TEMPLATES.newest(ALERT), "en", params, Footing("", refusable=False)
+    )
+    form = letter.prepare(said, sender="gallra@mail.example", name=f"m-{delivery}")
+    written = letter.seal(form, Envelope(delivery, ONCALL), now)
     assert params["state"].encode() in written
     assert f"<{delivery}@mail.example>".encode() in written
-    sent = Delivery(delivery, f"m-{delivery}", ALERT, None, "t-oncall", "en", 1)
-    own = record_of(sent, "contact.delivery", "calendar", now)
+    sent = Change(
+        1, delivery, f"m-{delivery}", ALERT, None, "t-oncall", "accepted", registers=True, at=now
+    )
+    own = record_of(sent, "contact.delivery", "calendar")
     return [own, _bucket(f"b-{delivery}", day_of(now))]
 
 
@@ -182,3 +189,4 @@ def _bucket(number: str, day: date) -> RecordRegistered:
 
 
 ONCALL = "oncall@provider.example"
+TEMPLATES = shipped()

@@ -105,7 +105,7 @@ async def audit_log(audit_db: Any) -> AsyncIterator[Bench]:
 async def notifier(notifier_db: Any) -> AsyncIterator[Bench]:
     numbers = count()
     async with open_pool(notifier_db.service, "test") as pool:
-        parts = Notifier(pool, Relay("127.0.0.1", 1, None, None, starttls=False))
+        parts = Notifier(pool, Relay("127.0.0.1", 1))
 
         async def put() -> str:
             number = next(numbers)

@@ -1,6 +1,7 @@
 """The notifier against mail servers that accept, defer, refuse, break off and are away."""
 
 import asyncio
+import json
 import os
 import secrets
 import signal
@@ -20,9 +21,13 @@ from tests.integration.events import event
 
 from gallra.stack.infrastructure import Ports
 from notifier import catalogue
-from notifier.handlers import Handlers
+from notifier.announcer import Announcer
+from notifier.audience import Limit
+from notifier.delivery import Patience
+from notifier.handlers import VERIFY, Handlers
+from notifier.planning import Library, Planner
 from notifier.purge import NotifierHolder
-from notifier.sender import CONNECTIONS, FIRST_PAUSE, Sender
+from notifier.sender import Pace, Sender
 from notifier.smtp import Relay
 from shared.clock import VirtualClock
 from shared.errors import Rejected
@@ -33,6 +38,8 @@ from shared.events.platform import (
     ContactAdded,
     ContactChanged,
     ContactRemoved,
+    ContactVerified,
+    MaintenanceWindow,
     MessageRequested,
     ServiceStarted,
 )
@@ -43,6 +50,12 @@ from shared.postgres import Pool, open_pool, transaction
 MESSAGES = Path(__file__).parents[2] / "policies" / "messages.yaml"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KEY = secrets.token_bytes(32)
+PATIENCE = Patience(jitter=0)
+PACE = Pace(connections=4, batch=5)
+AGREEMENT = {
+    "template": "agreement-change",
+    "params": {"from_day": "2027-01-01", "what": "x", "link": "https://provider.example/a"},
+}
 PARAMS = {"service": "sto2", "starts": "tonight", "ends": "tomorrow"}
 
 
@@ -76,7 +89,7 @@ class Server:
 
     @property
     def relay(self) -> Relay:
-        return Relay("127.0.0.1", self._port, None, None, starttls=False)
+        return Relay("127.0.0.1", self._port)
 
     @property
     def recipients(self) -> Counter[str]:
@@ -94,35 +107,71 @@ def server() -> Iterator[Server]:
 class Notifier:
     """The service's parts on a virtual clock."""
 
-    def __init__(self, pool: Pool, relay: Relay) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        relay: Relay,
+        limits: dict[str, Limit] | None = None,
+        *,
+        clock: Any = None,
+        patience: Patience = PATIENCE,
+    ) -> None:
         self.pool = pool
-        self.clock = VirtualClock(NOW)
-        outbox = Outbox("//test/notifier")
+        self.clock = clock or VirtualClock(NOW)
+        self.outbox = outbox = Outbox("//test/notifier")
         types = catalogue.read(MESSAGES.read_text(encoding="utf-8"))
         desk = PurgeDesk("notifier", NotifierHolder(), outbox, self.clock)
-        self.handlers = Handlers(
-            outbox, self.clock, types, desk, "ab", KEY, ["oncall@provider.example"]
-        )
-        self.sender = Sender(
-            relay, outbox, self.clock, types, "notices@provider.example", "provider.example", "ab"
-        )
+        shared = {"outbox": outbox, "clock": self.clock, "types": types, "library": Library()}
+        ours: dict[str, Any] = {
+            **shared, "limits": limits or {}, "sender": "notices@provider.example",
+        }  # fmt: skip
+        self.library = shared["library"]
+        self.planner = Planner(**ours, entity="ab")
+        links = "https://mail.provider.example"
+        self.handlers = Handlers(self.planner, desk, KEY, links, ["oncall@provider.example"])
+        self.sender = Sender(relay, **ours, links=links, link_key=KEY, pace=PACE, patience=patience)
+        self.announcer = Announcer(outbox, self.clock, types, "ab")
 
     async def take(self, *facts: Data) -> None:
         async with transaction(self.pool) as tx:
             await self.handlers.handle(tx, [event(fact, self.clock.now()) for fact in facts])
 
+    async def know(self, *numbers: int, **changes: Any) -> None:
+        """Take contacts whose addresses somebody confirmed."""
+        for number in numbers:
+            await self.take(contact(number, **changes), confirmed(number))
+
     async def send(self) -> None:
         await self.sender.send_waiting(self.pool)
 
     async def states(self) -> dict[str, int]:
-        rows = await self.pool.fetch("SELECT state, count(*) AS n FROM delivery GROUP BY state")
+        rows = await self.pool.fetch(
+            "SELECT state, count(*) AS n FROM delivery WHERE message_type <> $1 GROUP BY state",
+            VERIFY,
+        )
         return {row["state"]: row["n"] for row in rows}
+
+    async def reasons(self) -> set[str | None]:
+        rows = await self.pool.fetch(
+            "SELECT DISTINCT reason FROM delivery WHERE message_type <> $1", VERIFY
+        )
+        return {row["reason"] for row in rows}
+
+    async def announced(self) -> list[dict[str, Any]]:
+        """Return what is told elsewhere of deliveries, in order."""
+        await self.announcer.announce(self.pool)
+        rows = await self.pool.fetch(
+            "SELECT value FROM outbox WHERE topic = 'notifier.deliveries.v1' ORDER BY position"
+        )
+        return [json.loads(row["value"]) for row in rows]
 
 
 @pytest.fixture
 async def notifier(notifier_db: Database, server: Server) -> AsyncIterator[Notifier]:
     async with open_pool(notifier_db.service, "test") as pool:
-        yield Notifier(pool, server.relay)
+        made = Notifier(pool, server.relay)
+        await made.library.stock(pool, NOW)
+        yield made
 
 
 def contact(number: int, **changes: Any) -> ContactAdded:
@@ -135,6 +184,10 @@ def contact(number: int, **changes: Any) -> ContactAdded:
         "subject_token": f"s-{number}",
     }
     return ContactAdded(**{**fields, **changes})
+
+
+def confirmed(number: int) -> ContactVerified:
+    return ContactVerified(customer_id=f"c-{number}", contact_id=f"ct-{number}")
 
 
 def message(**changes: Any) -> MessageRequested:
@@ -150,7 +203,8 @@ def message(**changes: Any) -> MessageRequested:
 
 
 async def test_one_mail_for_each_recipient(notifier: Notifier, server: Server) -> None:
-    await notifier.take(*(contact(n) for n in range(50)), message())
+    await notifier.know(*range(50))
+    await notifier.take(message())
     await notifier.send()
     await notifier.send()
     assert await notifier.states() == {"accepted": 50}
@@ -164,8 +218,10 @@ async def test_one_mail_for_each_recipient(notifier: Notifier, server: Server) -
 
 
 async def test_one_address_gets_one_mail_whoever_has_it(notifier: Notifier, server: Server) -> None:
-    await notifier.take(contact(1), contact(2, email="OPS1@customer.EXAMPLE"))
-    await notifier.take(contact(3, email="ops1@customer.example"), message())
+    await notifier.know(1)
+    await notifier.know(2, email="OPS1@customer.EXAMPLE")
+    await notifier.know(3, email="ops1@customer.example")
+    await notifier.take(message())
     await notifier.send()
     assert sum(server.recipients.values()) == 2  # the local part may differ by case
     assert await notifier.pool.fetchval("SELECT count(*) FROM recipient") == 2
@@ -176,7 +232,7 @@ async def test_one_address_gets_one_mail_whoever_has_it(notifier: Notifier, serv
     [
         ({"customers": ["c-1", "c-2"]}, {1, 2}),
         ({"customers": ["c-7"]}, set()),
-        ({"roles": ["billing"]}, {3}),
+        ({"roles": ["billing"]}, {1, 2, 3}),  # the type's own roles are always among them
         ({"customers": Audience(service="sv-2")}, {2}),
     ],
 )
@@ -184,8 +240,9 @@ async def test_audience(
     notifier: Notifier, server: Server, changes: dict[str, Any], expected: set[int]
 ) -> None:
     running = ServiceStarted(customer_id="c-2", service_id="sv-2", at=NOW)
-    await notifier.take(contact(1), contact(2), contact(3, roles=["billing"]), running)
-    await notifier.take(contact(4))
+    await notifier.know(1, 2, 4)
+    await notifier.know(3, roles=["billing"])
+    await notifier.take(running)
     await notifier.take(ContactRemoved(customer_id="c-4", contact_id="ct-4"))
     await notifier.take(message(**changes))
     await notifier.send()
@@ -194,17 +251,19 @@ async def test_audience(
 
 async def test_a_changed_address_is_the_one_written_to(notifier: Notifier, server: Server) -> None:
     fields = contact(1).model_dump() | {"email": "new@customer.example"}
-    await notifier.take(contact(1), ContactChanged(**fields), message())
+    await notifier.know(1)
+    await notifier.take(ContactChanged(**fields), confirmed(1), message())
     await notifier.send()
     assert set(server.recipients) == {"new@customer.example"}
 
 
 async def test_optional_mail_waits_for_a_basis(notifier: Notifier, server: Server) -> None:
     params = {"title": "News", "text": "Something new"}
-    news = message(message_type="news", template="news", params=params)
-    await notifier.take(contact(1), news)
+    await notifier.know(1)
+    await notifier.take(message(message_type="news", template="news", params=params))
     await notifier.send()
     assert await notifier.states() == {"suppressed": 1}
+    assert await notifier.reasons() == {"no-basis"}
     assert not server.mails
 
 
@@ -215,6 +274,20 @@ async def test_optional_mail_waits_for_a_basis(notifier: Notifier, server: Serve
         ({"template": "gossip"}, "unknown-template"),
         ({"template": "../settings"}, "unknown-template"),
         ({"params": {}}, "missing-parameter"),
+        ({"params": {**PARAMS, "sevrice": "x"}}, "unknown-parameter"),
+        ({"params": {**PARAMS, "what": "x" * 2_000_000}}, "unfit-parameter"),
+        ({"params": {**PARAMS, "what": "\0"}}, "unfit-parameter"),
+        ({"params": {**PARAMS, "what": "\u202eevil"}}, "unfit-parameter"),
+        ({"supersedes": "m-0"}, "unknown-reference"),
+        ({"maintenance_window": MaintenanceWindow(starts=NOW, ends=NOW)}, "unfit-parameter"),
+        (
+            {
+                "maintenance_window": MaintenanceWindow(
+                    starts=NOW, ends=NOW + timedelta(1), status="cancelled"
+                )
+            },
+            "unknown-reference",
+        ),
         ({"params": {**PARAMS, "service": "x\r\nBcc: evil@x.example"}}, "header-injection"),
         ({"params": {**PARAMS, "service": "=?utf-8?Q?A=0ABcc:_e@x?="}}, "header-injection"),
         ({"customers": Audience(region="sto2")}, "unknown-audience"),
@@ -223,7 +296,7 @@ async def test_optional_mail_waits_for_a_basis(notifier: Notifier, server: Serve
 async def test_what_cannot_be_written_is_rejected(
     notifier: Notifier, changes: dict[str, Any], code: str
 ) -> None:
-    await notifier.take(contact(1))
+    await notifier.know(1)
     with pytest.raises(Rejected) as rejected:
         await notifier.take(message(**changes))
     assert rejected.value.code == code
@@ -232,17 +305,18 @@ async def test_what_cannot_be_written_is_rejected(
 
 async def test_deferred_then_sent(notifier: Notifier, server: Server) -> None:
     server.answers = ["451 try again", "451 try again"]
-    await notifier.take(contact(1), message())
+    await notifier.know(1)
+    await notifier.take(message())
     await notifier.send()
     assert await notifier.states() == {"deferred": 1}
     await notifier.send()
     assert await notifier.states() == {"deferred": 1}, "not before its time"
-    notifier.clock.advance(FIRST_PAUSE)
+    notifier.clock.advance(PATIENCE.first)
     await notifier.send()
-    notifier.clock.advance(FIRST_PAUSE)
+    notifier.clock.advance(PATIENCE.first)
     await notifier.send()
     assert await notifier.states() == {"deferred": 1}, "the pause grows"
-    notifier.clock.advance(FIRST_PAUSE)
+    notifier.clock.advance(PATIENCE.first)
     await notifier.send()
     assert await notifier.states() == {"accepted": 1}
     assert sum(server.recipients.values()) == 1
@@ -250,15 +324,18 @@ async def test_deferred_then_sent(notifier: Notifier, server: Server) -> None:
 
 async def test_refused_for_good(notifier: Notifier, server: Server) -> None:
     server.answers = ["550 no such user"]
-    await notifier.take(contact(1), message())
+    await notifier.know(1)
+    await notifier.take(message())
     await notifier.send()
     assert await notifier.states() == {"bounced": 1}
-    assert await notifier.pool.fetchval("SELECT reply FROM delivery") == "550"
+    [row] = await notifier.pool.fetch("SELECT reply FROM delivery WHERE state = 'bounced'")
+    assert row["reply"] == "550 no such user"
 
 
 async def test_broken_off_after_the_mail_was_taken(notifier: Notifier, server: Server) -> None:
     server.break_off = True
-    await notifier.take(contact(1), message())
+    await notifier.know(1)
+    await notifier.take(message())
     await notifier.send()
     assert await notifier.states() == {"unknown": 1}
     server.break_off = False
@@ -270,24 +347,36 @@ async def test_broken_off_after_the_mail_was_taken(notifier: Notifier, server: S
 
 async def test_server_away_then_back(notifier: Notifier, server: Server) -> None:
     server.stop()
-    await notifier.take(contact(1), message())
+    await notifier.know(1)
+    await notifier.take(message())
     await notifier.send()
-    assert await notifier.states() == {"deferred": 1}
+    assert await notifier.states() == {"queued": 1}, "nothing was tried"
+    assert [row["fingerprint"] for row in await alerts(notifier)] == ["mail-relay-away"]
+    await notifier.send()
+    assert len(await alerts(notifier)) == 1, "told once"
     server.start()
-    notifier.clock.advance(FIRST_PAUSE)
     await notifier.send()
+    assert len(await alerts(notifier)) == 2
     assert await notifier.states() == {"accepted": 1}
 
 
 async def test_too_late_is_not_sent(notifier: Notifier, server: Server) -> None:
     before = NOW + timedelta(hours=1)
-    await notifier.take(contact(1), message(send_after=before, send_before=before))
+    await notifier.know(1)
+    await notifier.take(message(send_after=before, send_before=before))
     await notifier.send()
     assert await notifier.states() == {"queued": 1}
     notifier.clock.advance(timedelta(hours=2))
     await notifier.send()
     assert await notifier.states() == {"expired": 1}
     assert not server.mails
+
+
+async def alerts(notifier: Notifier) -> list[dict[str, Any]]:
+    rows = await notifier.pool.fetch(
+        "SELECT value FROM outbox WHERE topic = 'ops.alerts.v1' ORDER BY position"
+    )
+    return [json.loads(row["value"]) for row in rows]
 
 
 SEND_UNTIL_KILLED = """
@@ -298,7 +387,7 @@ from shared.postgres import open_pool
 
 async def main(dsn, port):
     async with open_pool(dsn, "test") as pool:
-        await Notifier(pool, Relay("127.0.0.1", port, None, None, starttls=False)).send()
+        await Notifier(pool, Relay("127.0.0.1", port)).send()
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
@@ -307,7 +396,9 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 async def test_killed_while_sending(
     notifier: Notifier, notifier_db: Database, server: Server
 ) -> None:
-    await notifier.take(*(contact(n) for n in range(300)), message())
+    await notifier.know(*range(300))
+    # What is done in doubt is to tell.
+    await notifier.take(message(message_type="agreement-change", **AGREEMENT))
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", SEND_UNTIL_KILLED, notifier_db.service]
     child = await asyncio.create_subprocess_exec(*command, str(server.relay.port), cwd=root)
@@ -325,7 +416,7 @@ async def test_killed_while_sending(
     await notifier.send()
     states = await notifier.states()
     assert states.keys() <= {"accepted", "unknown"}
-    assert states.get("unknown", 0) <= CONNECTIONS
+    assert states.get("unknown", 0) <= PACE.doubtful
     assert sum(states.values()) == 300
     assert max(server.recipients.values()) == 1
     assert states["accepted"] <= sum(server.recipients.values()) <= 300
@@ -365,24 +456,28 @@ async def test_a_long_alert_is_cut_not_lost(notifier: Notifier, server: Server) 
 async def test_after_the_purge_no_table_knows_the_address(
     notifier: Notifier, notifier_db: Database
 ) -> None:
-    await notifier.take(contact(1), message())
+    await notifier.know(1)
+    await notifier.take(message())
     await notifier.send()
     assert await mentions(notifier_db.owner, "ops1@customer.example")
     record = await notifier.pool.fetchval("SELECT record_id FROM contact")
-    delivery = str(await notifier.pool.fetchval("SELECT id FROM delivery"))
+    deliveries = await notifier.pool.fetch("SELECT id FROM delivery")
     await purge(notifier, "contact.address", record, "erase")
     await purge(notifier, "contact.message_body", "m-1", "erase")
-    await purge(notifier, "contact.delivery", delivery, "anonymise")
+    for row in deliveries:  # the question whose address it is among them
+        await purge(notifier, "contact.delivery", str(row["id"]), "anonymise")
     assert await mentions(notifier_db.owner, "ops1@customer.example") == []
     assert await notifier.states() == {"accepted": 1}
-    assert await notifier.pool.fetchval("SELECT params FROM message") is None
+    assert (
+        await notifier.pool.fetchval("SELECT params FROM message WHERE message_id = 'm-1'") is None
+    )
 
 
 async def purge(notifier: Notifier, category: str, ref: str, action: str) -> None:
     for kind in (PurgePrepare, PurgeCommit):
         fields: dict[str, Any] = {
             "job_id": "j",
-            "chunk_id": f"ch-{category}",
+            "chunk_id": f"ch-{category}-{ref}",
             "holder": "notifier",
             "category": category,
             "action": action,

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from gallra.log import log_app
+from gallra.mail import mail_app
 
 app = typer.Typer(
     help="Keeps a cloud provider's promises about personal data, and proves it.",
@@ -39,6 +40,7 @@ for name, group in {
     "erasure": erasure_app,
     "hold": hold_app,
     "log": log_app,
+    "mail": mail_app,
     "policy": policy_app,
     "purge": purge_app,
     "certificate": certificate_app,

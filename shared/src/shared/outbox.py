@@ -47,14 +47,15 @@ class Outbox:
         events: Sequence[Data],
         *,
         cause: Event | None = None,
+        ids: Sequence[str] | None = None,
     ) -> list[str]:
         """Queue *events* for publication after *tx* commits; return their ids.
 
-        They happened at *time*.  Events of one key are published in the order of their
-        transactions.  The trace of *cause* goes on in them.  Transactions with actions of one
-        source wait for one another from here on: announce last.
+        They happened at *time*.  They get new ids, unless *ids* are given.  Events of one key are
+        published in the order of their transactions.  The trace of *cause* goes on in them.
+        Transactions with actions of one source wait for one another from here on: announce last.
         """
-        ids = [str(new_id()) for _ in events]
+        ids = [str(new_id()) for _ in events] if ids is None else list(ids)
         messages = [self._message(d, i, time, cause) for d, i in zip(events, ids, strict=True)]
         actions = [place for place, m in enumerate(messages) if m.topic == ACTIONS.name]
         if actions:

@@ -16,7 +16,12 @@ from shared.clock import SystemClock
 from shared.cloudevents import Event
 from shared.events import Data
 from shared.events.catalogue import COMMANDS, EVENT_TYPES
-from shared.events.platform import ContactAdded, FiscalYearEvent, ServiceEvent
+from shared.events.platform import (
+    ContactAdded,
+    ContactVerified,
+    FiscalYearEvent,
+    ServiceEvent,
+)
 from shared.holder import PurgeDesk
 from shared.migrate import migrate
 from shared.outbox import Message, Outbox, enqueue
@@ -26,7 +31,7 @@ from shared.service import taking_part
 DATABASE: Final = "demo_platform"
 GROUP: Final = "demo-platform"
 BATCH: Final = 250
-_FACTS: Final = (FiscalYearEvent, ServiceEvent, ContactAdded)
+_FACTS: Final = (FiscalYearEvent, ServiceEvent, ContactAdded, ContactVerified)
 
 
 @dataclass(frozen=True, slots=True)

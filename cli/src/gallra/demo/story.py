@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from typing import Any, Final
 
 from shared.events import Data
 from shared.events.gallra import AlertRaised
@@ -17,9 +17,12 @@ from shared.events.platform import (
     ActionPerformed,
     Actor,
     Anchor,
+    Basis,
     ContactAdded,
+    ContactVerified,
     FiscalYearClosed,
     FiscalYearPlanned,
+    MaintenanceWindow,
     MessageRequested,
     Origin,
     RecordAnchored,
@@ -93,9 +96,9 @@ class Story:
         return self.customers[2]
 
     @property
-    def message_id(self) -> str:
-        """The id of the message to technical contacts."""
-        return f"{self.run}-maintenance"
+    def messages(self) -> list[MessageRequested]:
+        """One message of each type of the privacy notice."""
+        return [data for _, data in self.events if isinstance(data, MessageRequested)]
 
     @property
     def fingerprint(self) -> str:
@@ -124,7 +127,7 @@ def tell(run: str, today: date) -> Story:
     for number in range(LEADS):
         _lead(story, number, chance)
     _actions(story, chance)
-    story.events.append((_at(today), _message(story)))
+    story.events += [(_at(today), message) for message in _messages(story)]
     story.events.append((_at(today), _alert(story)))
     return story
 
@@ -164,20 +167,22 @@ def _customer(story: Story, customer: str, number: int) -> None:
     _accounts(story, customer, number, started)
     if customer != story.terminated:  # whose contact may be purged by the time of the message
         story.technical.append(customer)
-    story.events.append(
-        (
-            _at(started),
-            ContactAdded(
-                customer_id=customer,
-                contact_id=f"{customer}-ops",
-                email=f"ops@{customer}.example",
-                roles=["technical"],
-                locale="sv" if number % 2 else "en",
-                kind="group",
-                subject_token=f"{customer}-t1",
-            ),
-        )
+    agreed = [
+        Basis(message_type=type_, basis="consent", since=_at(started))
+        for type_ in ("news", "survey")
+    ]
+    contact = ContactAdded(
+        customer_id=customer,
+        contact_id=f"{customer}-ops",
+        email=f"ops@{customer}.example",
+        roles=["technical", "billing"],
+        locale="sv" if number % 2 else "en",
+        kind="group",
+        subject_token=f"{customer}-t1",
+        bases=tuple(agreed),
     )
+    confirmed = ContactVerified(customer_id=customer, contact_id=contact.contact_id)
+    story.events += [(_at(started), contact), (_at(started), confirmed)]
 
 
 def _accounts(story: Story, customer: str, number: int, started: date) -> None:
@@ -276,19 +281,47 @@ def _actions(story: Story, chance: random.Random) -> None:
             story.actions_due += 1
 
 
-def _message(story: Story) -> MessageRequested:
-    return MessageRequested(
-        message_id=story.message_id,
-        message_type="maintenance-window",
-        customers=story.technical,
-        roles=["technical"],
-        template="maintenance-window",
-        params={
+def _messages(story: Story) -> list[MessageRequested]:
+    """Return what the customers are told: one message of each type of the privacy notice."""
+    begins = datetime.combine(story.today + timedelta(days=8), time(1), UTC)
+    window = MaintenanceWindow(starts=begins, ends=begins + timedelta(hours=2))
+    said: dict[str, dict[str, Any]] = {
+        "security-breach": {
             "service": "sto2",
-            "starts": f"{story.today + timedelta(days=8)} 01:00 UTC",
-            "ends": f"{story.today + timedelta(days=8)} 03:00 UTC",
+            "what": "A key of the object store was readable for two hours.",
+            "advice": "Exchange your keys, and look through your log for what you do not know.",
         },
-    )
+        "agreement-change": {
+            "from_day": f"{story.today + timedelta(days=90)}",
+            "what": "We add a region and a sub-processor.",
+            "link": "https://gallra.example/agreement",
+        },
+        "security-measures-change": {
+            "service": "sto2",
+            "what": "Staff log in with hardware keys alone.",
+            "from_day": f"{story.today + timedelta(days=30)}",
+        },
+        "maintenance-window": {
+            "service": "sto2",
+            "starts": window.starts.isoformat(),
+            "ends": window.ends.isoformat(),
+        },
+        "service-disruption": {"service": "sto2", "what": "One of two links is down."},
+        "news": {"title": "A new region", "text": "fra1 opens in spring."},
+        "survey": {"service": "sto2", "link": "https://gallra.example/survey"},
+    }
+    return [
+        MessageRequested(
+            message_id=f"{story.run}-{type_}",
+            message_type=type_,
+            customers=story.technical,
+            roles=["technical"],
+            template=type_,
+            params=params,
+            maintenance_window=window if type_ == "maintenance-window" else None,
+        )
+        for type_, params in said.items()
+    ]
 
 
 def _alert(story: Story) -> AlertRaised:

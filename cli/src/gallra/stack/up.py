@@ -104,6 +104,7 @@ def _environment(infra: Infrastructure, name: str, policies: Path) -> dict[str, 
                 "GALLRA_MAIL_FROM": "notices@gallra.example",
                 "GALLRA_ONCALL": "oncall@gallra.example",
                 "GALLRA_ADDRESS_KEY_FILE": _key(infra.folder, "address-key"),
+                "GALLRA_PUBLIC_URL": f"http://127.0.0.1:{infra.ports.notifier}",
             }
     return {**shared, **own}
 

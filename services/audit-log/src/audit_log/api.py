@@ -1,6 +1,6 @@
 """Entries for people and their programs.  Whatever shows personal content is logged first."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
@@ -215,23 +215,42 @@ async def package(state: State, wanted: store.Wanted) -> Response[bytes]:
         if more is not None or not found:
             problem = f"more than {_MOST_EVIDENCE}" if found else "no"
             raise ClientException(f"{problem} entries match: ask for fewer, or for others")
-        under = await covering(tx, state.quorum, max(f.index for f in found))
-        if under is None or not under.enough:
-            missing = "checkpoint covers" if under is None else "quorum of witnesses has signed"
-            text = f"no {missing} all of these entries yet; ask again in a while"
-            raise ServiceUnavailableException(text)
-        listed = [entry for f in found if (entry := await _evidence(tx, under, f))]
+        made = await _package(state, tx, [f.index for f in found])
     await _note_access(state, "evidence", found)
+    return made
+
+
+@get("/api/v1/entries/{index:int}/evidence", media_type="application/zip")
+async def entry_package(state: State, index: Index) -> Response[bytes]:
+    """Return one entry with everything that proves it offline."""
+    pool: Pool = state.pool
+    async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
+        payload = await store.payload(tx, index)
+        if payload is None:
+            raise NotFoundException("there is no such entry with content")
+        made = await _package(state, tx, [index])
+    if payload.bucket is not None:
+        await state.access.note(pool, "evidence", [index])
+    return made
+
+
+async def _package(state: State, tx: Connection, indexes: Sequence[int]) -> Response[bytes]:
+    under = await covering(tx, state.quorum, max(indexes))
+    if under is None or not under.enough:
+        missing = "checkpoint covers" if under is None else "quorum of witnesses has signed"
+        text = f"no {missing} all of these entries yet; ask again in a while"
+        raise ServiceUnavailableException(text)
+    listed = [entry for index in indexes if (entry := await _evidence(tx, under, index))]
     made = evidence.build(listed, under.note, state.policy, state.signer)
     headers = {"content-disposition": 'attachment; filename="evidence.zip"'}
     return Response(made, headers=headers, media_type="application/zip")
 
 
-async def _evidence(tx: Connection, under: Covering, found: store.Found) -> evidence.Entry | None:
-    payload = await store.payload(tx, found.index)
+async def _evidence(tx: Connection, under: Covering, index: int) -> evidence.Entry | None:
+    payload = await store.payload(tx, index)
     if payload is None:
         return None
-    return evidence.Entry(await prove(tx, under, found.index), payload.parts, payload.purged)
+    return evidence.Entry(await prove(tx, under, index), payload.parts, payload.purged)
 
 
 @get("/api/v1/producers")
@@ -311,5 +330,6 @@ def wanted(  # noqa: PLR0917, PLR0913 - one for each way to search
 
 
 ROUTES: Final = [
-    checkpoints, entries, event, entry, proof, correct, export, package, producers, ingest,
+    checkpoints, entries, event, entry, entry_package, proof, correct, export, package, producers,
+    ingest,
 ]  # fmt: skip

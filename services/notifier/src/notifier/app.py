@@ -1,22 +1,33 @@
 """The composition root: the only place that knows which parts make up the notifier."""
 
 import base64
+import ssl
 from datetime import timedelta
+from typing import TypeVar
 
-from notifier import catalogue
+from pydantic import TypeAdapter
+
+from notifier.announcer import Announcer
 from notifier.api import ROUTES
-from notifier.handlers import CONSUMES, HOLDER, Handlers
+from notifier.audience import Limit
+from notifier.catalogue import MessageType
+from notifier.handlers import CONSUMES, Handlers
+from notifier.planning import HOLDER, Library, Planner
 from notifier.purge import NotifierHolder
-from notifier.sender import Sender
+from notifier.sender import Pace, Sender
 from notifier.settings import Settings
 from notifier.smtp import Relay
+from notifier.unreachable import Unreachable
 from shared.bus import Consumer
 from shared.clock import SystemClock
-from shared.document import DocumentError
+from shared.document import DocumentError, parse
 from shared.holder import PurgeDesk
 from shared.outbox import Outbox
+from shared.postgres import Pool
 from shared.service import Job, Service
 from shared.settings import SettingsError
+
+T = TypeVar("T")
 
 
 def build(settings: Settings) -> Service:
@@ -24,18 +35,24 @@ def build(settings: Settings) -> Service:
     clock = SystemClock()
     outbox = Outbox("//gallra/notifier")
     desk = PurgeDesk(HOLDER, NotifierHolder(), outbox, clock)
-    try:
-        text = (settings.policies / "messages.yaml").read_text(encoding="utf-8")
-        types = catalogue.read(text)
-    except (OSError, DocumentError) as error:
-        raise SettingsError(f"GALLRA_POLICIES: {error}") from error
-    handlers = Handlers(
+    types = _policy(settings, "messages.yaml", TypeAdapter(dict[str, MessageType]))
+    limits = _policy(settings, "domains.yaml", TypeAdapter(dict[str, Limit]))
+    library = Library()
+    key = base64.b64decode(settings.address_key.get_secret_value())
+    planner = Planner(
         outbox=outbox,
         clock=clock,
         types=types,
-        desk=desk,
+        library=library,
+        limits=limits,
+        sender=settings.mail_from,
         entity=settings.entity,
-        address_key=base64.b64decode(settings.address_key.get_secret_value()),
+    )
+    handlers = Handlers(
+        planner=planner,
+        desk=desk,
+        address_key=key,
+        links=settings.public_url,
         oncall=[address.strip() for address in settings.oncall.split(",")],
     )
     sender = Sender(
@@ -43,10 +60,14 @@ def build(settings: Settings) -> Service:
         outbox=outbox,
         clock=clock,
         types=types,
+        library=library,
+        limits=limits,
         sender=settings.mail_from,
-        domain=settings.mail_from.rpartition("@")[2],
-        entity=settings.entity,
+        links=settings.public_url,
+        link_key=key,
+        pace=Pace(settings.smtp_connections, settings.smtp_batch),
     )
+    announcer = Announcer(outbox, clock, types, settings.entity)
     consumer = Consumer(
         group="notifier",
         types=CONSUMES,
@@ -57,6 +78,10 @@ def build(settings: Settings) -> Service:
         prefix=settings.topic_prefix,
         wants=desk.wants,
     )
+
+    async def stock(pool: Pool) -> None:
+        await library.stock(pool, clock.now())
+
     return Service(
         name="notifier",
         package="notifier",
@@ -64,10 +89,21 @@ def build(settings: Settings) -> Service:
         consumer=consumer,
         jobs=[
             Job("send", timedelta(seconds=0.5), sender.send_waiting),
+            Job("announce", timedelta(seconds=0.5), announcer.announce),
             Job("report-broken", timedelta(seconds=2), sender.report_broken),
+            Job("unreachable", timedelta(hours=1), Unreachable(outbox, clock).look),
         ],
         routes=ROUTES,
+        state={"address_key": key, "clock": clock, "library": library, "planner": planner},
+        on_start=stock,
     )
+
+
+def _policy(settings: Settings, name: str, kind: TypeAdapter[T]) -> T:
+    try:
+        return parse(name, (settings.policies / name).read_text(encoding="utf-8"), kind)
+    except (OSError, DocumentError) as error:
+        raise SettingsError(f"GALLRA_POLICIES: {error}") from error
 
 
 def _relay(settings: Settings) -> Relay:
@@ -78,5 +114,6 @@ def _relay(settings: Settings) -> Relay:
         port=int(port),
         user=settings.smtp_user,
         password=password.get_secret_value() if password else None,
-        starttls=settings.smtp_starttls,
+        tls=ssl.create_default_context() if settings.smtp_starttls else None,
+        name=settings.mail_from.rpartition("@")[2],
     )

@@ -1,4 +1,4 @@
-"""The notifier as a holder: contacts, message bodies and delivery records can go."""
+"""The notifier as a holder: contacts, message bodies, delivery records and suppressions can go."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from shared.holder import Outcome
 from shared.ids import new_id
 from shared.postgres import Connection
 
-_DELIVERIES: Final = ("contact.delivery", "contact.delivery.security")
 _TABLES: Final = {
     "contact.address": ("contact", "record_id"),
     "contact.message_body": ("message", "message_id"),
     "contact.delivery": ("delivery", "id"),
     "contact.delivery.security": ("delivery", "id"),
+    "suppression": ("suppression", "record_id"),
 }
 
 
@@ -30,15 +30,18 @@ class NotifierHolder:
         return Outcome.of(refs, await store.hide(tx, table, column, refs, hidden=True))
 
     async def erase(self, tx: Connection, command: PurgeCommand, refs: Sequence[str]) -> Outcome:
-        """Delete contacts, empty bodies, part deliveries from who they went to."""
-        if command.category == "contact.address":
-            gone = await store.erase_contacts(tx, refs)
-        elif command.category in _DELIVERIES:
-            gone = await store.anonymise_deliveries(tx, [(ref, str(new_id())) for ref in refs])
-        else:
-            gone = await store.erase_bodies(tx, refs)
-        await store.drop_idle_recipients(tx)
-        return Outcome.of(refs, gone)
+        """Delete contacts and suppressions, empty bodies, part deliveries from who they went to."""
+        match _place(command.category):
+            case "contact", _:
+                gone = await store.erase_contacts(tx, refs)
+            case "delivery", _:
+                gone = await store.anonymise_deliveries(tx, [(ref, str(new_id())) for ref in refs])
+            case "suppression", _:
+                return Outcome.of(refs, await store.erase_suppressions(tx, refs))
+            case _:
+                return Outcome.of(refs, await store.erase_bodies(tx, refs))
+        await store.drop_idle_recipients(tx, {recipient for _, recipient in gone})
+        return Outcome.of(refs, [ref for ref, _ in gone])
 
     async def restore(self, tx: Connection, category: str, refs: Sequence[str]) -> None:
         """Show the rows again."""

@@ -1,153 +1,310 @@
-"""Sends what waits, so that a crash can leave a mail in doubt but never send it twice.
+"""Sends what waits, so that a crash can leave a few mails in doubt but never lose or repeat one.
 
-The intent (state ``sending``) is committed before the mail server is spoken to, the outcome after.
-A mail whose sender died in between is ``unknown``: reported, not repeated.
+The intent (state ``sending``) is committed before the mail relay is spoken to, the outcome after.
+Each of a few connections has so many mails marked at once, and no more than that are in doubt when
+the process dies: they become ``unknown``, and their type says what is done about it.
 """
 
 import asyncio
-import json
+import random
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
-from notifier import letter, store
+from notifier import letter, store, tokens
+from notifier.audience import Limits, limit_of, verdict
 from notifier.catalogue import MessageType
-from notifier.handlers import ALERT, HOLDER, record_of
-from notifier.smtp import Answer, Connection, Relay
+from notifier.delivery import Patience
+from notifier.planning import HOLDER, Library, form
+from notifier.smtp import Answer, Connection, Outgoing, Relay, RelayAwayError
+from shared import logs
+from shared.addresses import on_the_wire
 from shared.clock import Clock
 from shared.errors import Rejected
-from shared.events import Data
-from shared.events.gallra import AlertRaised, DeliveryChanged
+from shared.events.gallra import AlertRaised, AlertResolved
 from shared.events.platform import RecordAnchored
 from shared.outbox import Outbox
 from shared.postgres import Pool, transaction
 
-CONNECTIONS: Final = 4  # so many mails at most are in doubt after a crash
-FIRST_PAUSE: Final = timedelta(minutes=1)
-LONGEST_PAUSE: Final = timedelta(hours=4)
-GIVE_UP: Final = 12  # attempts; about a day and a half
+_FORMS: Final = 64  # messages of which a process remembers what their mails share
+_BROKEN: Final = 1000  # that are seen to in one transaction
+_AWAY: Final = "mail-relay-away"
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much is on its way at once.
+
+    Attributes:
+        connections: To the relay.
+        batch: Mails marked at once for each of them.
+    """
+
+    connections: int = 4
+    batch: int = 10
+
+    @property
+    def doubtful(self) -> int:
+        """So many mails at most are in doubt when the process dies."""
+        return self.connections * self.batch
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the mails of a message share, and until when they may be sent."""
+
+    send_before: datetime | None
+    form: letter.Form | None
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Sends the mails of one notifier."""
+    """Sends the mails of one notifier.
+
+    Attributes:
+        links: Where links in mails lead.
+        link_key: By which such links are recognised.
+    """
 
     relay: Relay
     outbox: Outbox
     clock: Clock
     types: Mapping[str, MessageType]
+    library: Library
+    limits: Limits
     sender: str
-    domain: str
-    entity: str
+    links: str
+    link_key: bytes
+    pace: Pace = Pace()
+    patience: Patience = field(default_factory=Patience)
+    _said: OrderedDict[tuple[str, str], _Said] = field(
+        default_factory=OrderedDict[tuple[str, str], _Said]
+    )
+    _busy: Counter[str] = field(default_factory=Counter[str])
+    _chance: random.Random = field(default_factory=random.Random)
 
     async def send_waiting(self, pool: Pool) -> None:
-        """Send everything whose time has come, over a few connections at once."""
-        worker = secrets.randbits(63)
-        async with (
-            pool.acquire() as connection,
-            store.working(connection, worker),
-            asyncio.TaskGroup() as group,
-        ):
-            for _ in range(CONNECTIONS):
-                group.create_task(self._drain(pool, worker))
+        """Send everything whose time has come, over a few connections at once.
+
+        Cancelled, it marks nothing more and waits for what is on its way: no doubt comes of it.
+        """
+        async with pool.acquire() as connection:
+            if await store.anything_due(connection, self.clock.now()):
+                worker = secrets.randbits(63)
+                async with store.working(connection, worker):
+                    await self._send_all(pool, worker)
         async with transaction(pool) as tx:
             now = self.clock.now()
             done = await store.finish_messages(tx, now)
-            await self.outbox.announce(tx, now, [_body_sent(id_, self.clock) for id_ in done])
+            await self.outbox.announce(tx, now, [_body_sent(id_, now) for id_ in done])
 
-    async def _drain(self, pool: Pool, worker: int) -> None:
-        async with Connection(self.relay) as connection:
-            while True:
-                async with transaction(pool) as tx:
-                    mail = await store.claim(tx, self.clock.now(), worker)
-                if mail is None:
-                    return
-                answer = await self._send(connection, mail)
-                await self._settle(pool, mail.delivery, answer)
-
-    async def _send(self, connection: Connection, mail: store.Mail) -> tuple[str, str | None]:
-        """Return the state that sending *mail* leads to, and the server's code."""
-        now = self.clock.now()
-        if mail.send_before is not None and mail.send_before < now:
-            return "expired", None
-        if mail.email is None or mail.params is None:
-            return "suppressed", None  # purged before it could be sent
-        envelope = letter.Envelope(
-            delivery=mail.delivery.id,
-            sender=self.sender,
-            domain=self.domain,
-            recipient=mail.email,
-            locale=mail.delivery.locale,
+    async def _send_all(self, pool: Pool, worker: int) -> None:
+        stopping = asyncio.Event()
+        lanes = asyncio.gather(
+            *(self._drain(pool, worker, stopping) for _ in range(self.pace.connections))
         )
         try:
-            written = letter.write(mail.template, mail.delivery.locale, json.loads(mail.params))
-            raw = letter.seal(written, envelope, now)
-        except Rejected:
-            return "bounced", None
-        answer: Answer = await connection.send(envelope.return_path, mail.email, raw)
-        if answer.verdict == "deferred" and mail.delivery.attempts >= GIVE_UP:
-            return "expired", answer.code
-        return answer.verdict, answer.code
+            await asyncio.shield(lanes)
+        except asyncio.CancelledError:
+            stopping.set()
+            await lanes
+            raise
 
-    async def _settle(
-        self, pool: Pool, delivery: store.Delivery, outcome: tuple[str, str | None]
-    ) -> None:
-        state, code = outcome
-        now = self.clock.now()
-        pause = min(FIRST_PAUSE * 2 ** (delivery.attempts - 1), LONGEST_PAUSE)
-        next_try = now + pause if state == "deferred" else None
-        news = self._news(delivery, state)
+    async def _drain(self, pool: Pool, worker: int, stopping: asyncio.Event) -> None:
+        outcomes: list[store.Outcome] = []
+        async with Connection(self.relay) as connection:
+            try:
+                while not stopping.is_set():
+                    await self._open(pool, connection)
+                    batch = await self._turn(pool, worker, outcomes)
+                    outcomes = []
+                    if not batch:
+                        return
+                    outcomes = await self._send(pool, connection, batch)
+            except RelayAwayError as away:
+                _log.warning("the mail relay is away", job="send", step=str(away))
+            async with transaction(pool) as tx:
+                await store.settle(tx, outcomes, self.clock.now())
+
+    async def _open(self, pool: Pool, connection: Connection) -> None:
+        """Connect before anything is marked: while the relay is away nothing is in doubt."""
+        if connection.stands:
+            return
+        try:
+            await connection.open()
+        except RelayAwayError as away:
+            await self._tell(pool, AlertRaised, f"no mail can be handed over: {away}")
+            raise
+        await self._tell(pool, AlertResolved, "mail is handed over again")
+
+    async def _tell(self, pool: Pool, kind: type[AlertRaised], summary: str) -> None:
+        """Tell on-call that the relay is away, or is back; once each."""
         async with transaction(pool) as tx:
-            await store.settle(tx, delivery.id, state, now, reply=code, next_try=next_try)
-            await self.outbox.announce(tx, now, news)
+            if await store.note_relay(tx, away=kind is AlertRaised):
+                alert = kind(fingerprint=_AWAY, severity="critical", summary=summary, runbook=_AWAY)
+                await self.outbox.announce(tx, self.clock.now(), [alert])
 
-    def _news(self, delivery: store.Delivery, state: str) -> list[Data]:
-        """Return what is to be told of a delivery that is now in *state*."""
-        if delivery.message_type == ALERT:
-            return []
+    async def _turn(
+        self, pool: Pool, worker: int, outcomes: Sequence[store.Outcome]
+    ) -> list[store.Claimed]:
+        """Settle what was sent and mark what comes next, in one transaction."""
+        busy = [
+            domain
+            for domain, count in self._busy.items()
+            if count >= (limit_of(self.limits, domain).connections or count + 1)
+        ]
         now = self.clock.now()
-        changed = DeliveryChanged.model_validate(
-            {
-                "delivery_id": str(delivery.id),
-                "message_id": delivery.message_id,
-                "message_type": delivery.message_type,
-                "customer_id": delivery.customer_id,
-                "recipient_token": delivery.recipient,
-                "state": state,
-                "at": now,
-            }
+        async with transaction(pool) as tx:
+            await store.settle(tx, outcomes, now)
+            return await store.claim(tx, now, worker, self.pace.batch, busy)
+
+    async def _send(
+        self, pool: Pool, connection: Connection, batch: Sequence[store.Claimed]
+    ) -> list[store.Outcome]:
+        """Hand over a batch; return what became of each mail."""
+        now = self.clock.now()
+        outcomes: list[store.Outcome] = []
+        mails: list[tuple[store.Claimed, Outgoing]] = []
+        for claimed in batch:
+            made = await self._made(pool, claimed, now)
+            if isinstance(made, store.Outcome):
+                outcomes.append(made)
+            else:
+                mails.append((claimed, made))
+        domains = {claimed.domain or "" for claimed, _ in mails}
+        self._busy.update(domains)
+        try:
+            answers = await connection.hand_over([mail for _, mail in mails])
+        finally:
+            self._busy.subtract(domains)
+        after = self.clock.now()
+        outcomes += [
+            self._outcome(claimed, answer, after)
+            for (claimed, _), answer in zip(mails, answers, strict=True)
+        ]
+        return outcomes
+
+    async def _made(
+        self, pool: Pool, claimed: store.Claimed, now: datetime
+    ) -> Outgoing | store.Outcome:
+        """Return the mail to be sent, or why none is."""
+        kind = self.types.get(claimed.message_type)
+        if claimed.email is None or kind is None:
+            return store.Outcome(claimed.id, "suppressed", "purged")
+        if claimed.reason == "unverified":
+            return store.Outcome(claimed.id, "expired", "unverified")
+        if claimed.held and (held := await self._held(pool, claimed, kind)):
+            return held
+        said = await self._what(pool, claimed, kind)
+        if said.form is None:
+            return store.Outcome(claimed.id, "suppressed", "purged")
+        if said.send_before is not None and said.send_before < now:
+            return store.Outcome(claimed.id, "expired", "too-late")
+        link = None if kind.mandatory else self._unsubscribe(claimed)
+        return self._sealed(said.form, letter.Envelope(claimed.id, claimed.email, link), now)
+
+    def _sealed(
+        self, form: letter.Form, envelope: letter.Envelope, now: datetime
+    ) -> Outgoing | store.Outcome:
+        try:
+            content = letter.seal(form, envelope, now)
+        except Rejected:
+            return store.Outcome(envelope.delivery, "bounced", "unfit")
+        return Outgoing(
+            letter.return_path(envelope.delivery, form.domain),
+            on_the_wire(envelope.recipient),
+            str(envelope.delivery),
+            content,
         )
-        if state == "deferred":
-            return [changed]
-        category = self.types[delivery.message_type].category
-        return [changed, record_of(delivery, category, self.entity, now)]
+
+    def _unsubscribe(self, claimed: store.Claimed) -> str:
+        payload = f"{claimed.recipient} {claimed.message_type}".encode()
+        return f"{self.links}/u/{tokens.sign(self.link_key, 'unsubscribe', payload)}"
+
+    async def _held(
+        self, pool: Pool, claimed: store.Claimed, kind: MessageType
+    ) -> store.Outcome | None:
+        """Ask again whether the recipient may be written to: something was held back since."""
+        async with pool.acquire() as tx:
+            found = await store.candidate(tx, claimed.recipient, claimed.message_type)
+        verdicts = [verdict(candidate, claimed.message_type, kind) for candidate in found]
+        if not verdicts or any(v.state == "queued" for v in verdicts):
+            return None
+        return store.Outcome(claimed.id, verdicts[0].state, verdicts[0].reason)
+
+    async def _what(self, pool: Pool, claimed: store.Claimed, kind: MessageType) -> _Said:
+        place = claimed.message_id, claimed.locale
+        if place not in self._said:
+            async with pool.acquire() as tx:
+                message = await store.message(tx, claimed.message_id)
+            if message is None:
+                return _Said(None, None)
+            try:
+                made = form(self.library.templates, message, kind, claimed.locale, self.sender)
+            except Rejected:
+                return _Said(message.send_before, None)  # not remembered: it is never asked again
+            self._said[place] = _Said(message.send_before, made)
+            if len(self._said) > _FORMS:
+                self._said.popitem(last=False)
+        return self._said[place]
+
+    def _outcome(self, claimed: store.Claimed, answer: Answer, now: datetime) -> store.Outcome:
+        reply = None if answer.reply is None else f"{answer.reply.code} {answer.reply.text}"
+        match answer.verdict:
+            case "not-sent":
+                return store.Outcome(claimed.id, "queued", next_try=now, counts=False)
+            case "deferred" if claimed.attempts >= self.patience.attempts:
+                return store.Outcome(claimed.id, "expired", "given-up", reply)
+            case "deferred":
+                pause = self.patience.pause(claimed.attempts, self._chance)
+                return store.Outcome(claimed.id, "deferred", None, reply, now + pause)
+            case "unknown":
+                return store.Outcome(claimed.id, "unknown", "lost-answer")
+            case state:
+                return store.Outcome(claimed.id, state, None, reply)
 
     async def report_broken(self, pool: Pool) -> None:
-        """Mark as ``unknown`` what a lost sender left in the middle, and tell on-call."""
-        now = self.clock.now()
+        """See to what is in doubt: what a lost sender left, and what was never answered.
+
+        What the type says is done: it is sent again under the same Message-ID, or on-call is told.
+        """
         async with transaction(pool) as tx:
-            broken = await store.claim_broken(tx, 1000)
-            for delivery in broken:
-                await store.settle(tx, delivery.id, "unknown", now, reply=None, next_try=None)
-                await self.outbox.announce(tx, now, self._news(delivery, "unknown"))
-            if broken:
+            now = self.clock.now()
+            await store.give_up_broken(tx, now, _BROKEN)
+            doubtful = await store.new_doubts(tx, _BROKEN)
+            policies = [self._policy(doubt) for doubt in doubtful]
+            again = [d.id for d, p in zip(doubtful, policies, strict=True) if p == "resend"]
+            await store.send_again(tx, again, now)
+            if doubtful:
+                asked = policies.count("ask")
                 alert = AlertRaised(
                     fingerprint=f"deliveries-unknown/{now:%Y-%m-%dT%H:%M}",
                     severity="warning",
-                    summary=f"{len(broken)} mail(s) may or may not have been sent",
+                    summary=(
+                        f"{len(doubtful)} mail(s) may or may not have been sent;"
+                        f" {len(again)} are sent again, {asked} wait for a decision"
+                    ),
                     runbook="deliveries-unknown",
                 )
                 await self.outbox.announce(tx, now, [alert])
 
+    def _policy(self, doubt: store.Doubt) -> str:
+        kind = self.types.get(doubt.message_type)
+        if kind is None or (kind.in_doubt == "resend" and doubt.attempts >= self.patience.attempts):
+            return "report"
+        return kind.in_doubt
 
-def _body_sent(message_id: str, clock: Clock) -> RecordAnchored:
+
+def _body_sent(message_id: str, now: datetime) -> RecordAnchored:
     return RecordAnchored(
         holder=HOLDER,
         category="contact.message_body",
         record_id=message_id,
         anchor_id="sent",
         kind="sent",
-        at=clock.now(),
+        at=now,
     )

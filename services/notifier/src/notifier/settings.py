@@ -44,6 +44,14 @@ class Settings(ServiceSettings):
     smtp_user: str | None = None
     smtp_password: SecretStr | None = None
     smtp_starttls: bool = Field(default=False, description="Refuse to send without TLS.")
+    smtp_connections: int = Field(default=4, ge=1, le=100, description="To the relay, at once.")
+    smtp_batch: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        description="Mails marked at once for each connection. Times the connections: so many at"
+        " most are in doubt when the process dies.",
+    )
     mail_from: Annotated[str, AfterValidator(_address)] = Field(
         description="Sender of all mails; its domain is ours."
     )
@@ -51,7 +59,13 @@ class Settings(ServiceSettings):
         description="Addresses that alerts go to, separated by commas."
     )
     address_key: Annotated[SecretStr, AfterValidator(_key)] = Field(
-        description="Key of the HMAC that finds addresses again, 32 bytes in base64."
+        description="Key of the HMAC that finds addresses again and signs links, 32 bytes in"
+        " base64."
     )
-    policies: Path = Field(description="Folder with messages.yaml.")
+    public_url: str = Field(
+        default="http://127.0.0.1:8080",
+        pattern=r"^https?://[A-Za-z0-9.:/_-]*[A-Za-z0-9]$",
+        description="Where people reach this service: links in mails begin with it.",
+    )
+    policies: Path = Field(description="Folder with messages.yaml and domains.yaml.")
     entity: str = Field(default="provider-ab", description="Legal entity that writes the mails.")

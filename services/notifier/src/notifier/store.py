@@ -1,46 +1,40 @@
-"""Every SQL statement of the notifier; no rule is decided here."""
+"""Every SQL statement of the notifier but those of alerts; no rule is decided here."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import starmap
 from typing import Any
 from uuid import UUID
 
+from notifier.audience import Candidate, Suppression
+from notifier.delivery import State
+from notifier.template import Version
 from shared.postgres import Connection
 
-
-@dataclass(frozen=True, slots=True)
-class Addressee:
-    """A contact that a message goes to."""
-
-    customer_id: str | None
-    recipient: str
-    locale: str
+# --- templates -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One mail to one recipient."""
-
-    id: UUID
-    message_id: str
-    message_type: str
-    customer_id: str | None
-    recipient: str
-    locale: str
-    attempts: int
+async def templates(tx: Connection) -> list[Version]:
+    """Return every version of a template that was ever in use."""
+    rows = await tx.fetch("SELECT name, version, content FROM template")
+    return [Version.of(row["name"], row["version"], row["content"]) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """A delivery with what is needed to send it."""
+async def add_templates(tx: Connection, versions: Sequence[Version], now: datetime) -> None:
+    """Keep versions that are not kept yet."""
+    await tx.executemany(
+        """
+        INSERT INTO template (name, version, content, since)
+             VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING
+        """,
+        [(v.name, v.number, v.content, now) for v in versions],
+    )
 
-    delivery: Delivery
-    email: str | None
-    template: str
-    params: str | None
-    send_before: datetime | None
+
+# --- contacts ------------------------------------------------------------------------------------
 
 
 async def put_recipient(tx: Connection, token: str, lookup: bytes, email: str) -> str:
@@ -59,12 +53,21 @@ async def put_recipient(tx: Connection, token: str, lookup: bytes, email: str) -
     return found
 
 
-async def put_contact(tx: Connection, row: Sequence[Any]) -> str:
-    """Add or replace a contact; return the id that retention knows it by.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A contact as it is kept now."""
+
+    record_id: str
+    recipient: str
+    verified: bool
+
+
+async def put_contact(tx: Connection, row: Sequence[Any]) -> Kept:
+    """Add or replace a contact; return it.
 
     *row*: customer, contact, record id if new, recipient, roles, locale, kind, subject token.
     """
-    found: str = await tx.fetchval(
+    [found] = await tx.fetch(
         """
         INSERT INTO contact (customer_id, contact_id, record_id, recipient, roles, locale, kind,
                              subject_token)
@@ -77,21 +80,68 @@ async def put_contact(tx: Connection, row: Sequence[Any]) -> str:
                     subject_token = EXCLUDED.subject_token,
                     verified = contact.verified AND contact.recipient = EXCLUDED.recipient,
                     removed = false
-          RETURNING record_id
+          RETURNING record_id, recipient, verified
         """,
         *row,
+    )
+    return Kept(**found)
+
+
+async def set_bases(
+    tx: Connection, customer_id: str, contact_id: str, bases: Sequence[tuple[str, str, datetime]]
+) -> None:
+    """Keep why a contact may get optional messages: (type, basis, since), and no others."""
+    await tx.execute(
+        "DELETE FROM basis WHERE (customer_id, contact_id) = ($1, $2)", customer_id, contact_id
+    )
+    await tx.executemany(
+        "INSERT INTO basis VALUES ($1, $2, $3, $4, $5)",
+        [(customer_id, contact_id, *basis) for basis in bases],
+    )
+
+
+async def verify_contact(tx: Connection, customer_id: str, contact_id: str) -> str | None:
+    """Note that the address was confirmed; return its token, None if there is no such contact."""
+    found: str | None = await tx.fetchval(
+        """
+        UPDATE contact SET verified = true WHERE (customer_id, contact_id) = ($1, $2)
+     RETURNING recipient
+        """,
+        customer_id,
+        contact_id,
     )
     return found
 
 
-async def verify_contact(tx: Connection, customer_id: str, contact_id: str) -> bool:
-    """Note that the address was confirmed; return False if there is no such contact."""
+async def verify_address(tx: Connection, recipient: str) -> bool:
+    """Note that an address was confirmed, whoever has it; return False if nobody has."""
     status = await tx.execute(
-        "UPDATE contact SET verified = true WHERE (customer_id, contact_id) = ($1, $2)",
-        customer_id,
-        contact_id,
+        "UPDATE contact SET verified = true WHERE recipient = $1 AND NOT removed", recipient
     )
-    return status == "UPDATE 1"
+    return status != "UPDATE 0"
+
+
+async def release_verified(tx: Connection, recipient: str, question: str, now: datetime) -> None:
+    """Let mails go that waited for an address to be confirmed; its *question* need not be asked."""
+    await tx.execute(
+        """
+        UPDATE delivery SET next_try_at = $2, reason = NULL, changed_at = $2
+         WHERE recipient = $1 AND state = 'queued' AND reason = 'unverified'
+        """,
+        recipient,
+        now,
+    )
+    await tx.execute(
+        """
+        UPDATE delivery
+           SET state = 'suppressed', reason = 'superseded', next_try_at = NULL, changed_at = $3,
+               registered = true
+         WHERE recipient = $1 AND message_type = $2 AND state IN ('queued', 'deferred')
+        """,
+        recipient,
+        question,
+        now,
+    )
 
 
 async def remove_contact(tx: Connection, customer_id: str, contact_id: str) -> str | None:
@@ -106,17 +156,6 @@ async def remove_contact(tx: Connection, customer_id: str, contact_id: str) -> s
         contact_id,
     )
     return found
-
-
-async def drop_idle_recipients(tx: Connection) -> None:
-    """Delete addresses that no contact has and no mail waits for."""
-    await tx.execute(
-        """
-        DELETE FROM recipient
-         WHERE NOT EXISTS (SELECT FROM contact WHERE recipient = token)
-           AND NOT EXISTS (SELECT FROM delivery WHERE recipient = token AND NOT anonymised)
-        """
-    )
 
 
 async def put_service(
@@ -138,106 +177,416 @@ async def put_service(
     )
 
 
+async def without_technical_contact(tx: Connection, limit: int) -> list[str]:
+    """Return customers with a running service whom no technical contact's address works for.
+
+    One works that is confirmed and does not bounce.
+    """
+    rows = await tx.fetch(
+        """
+        SELECT DISTINCT customer_id
+          FROM service
+         WHERE running
+           AND NOT EXISTS (
+                   SELECT FROM contact
+                     JOIN recipient ON token = recipient
+                    WHERE contact.customer_id = service.customer_id
+                      AND 'technical' = ANY(roles) AND verified AND NOT removed
+                      AND NOT EXISTS (SELECT FROM suppression
+                                       WHERE suppression.lookup = recipient.lookup
+                                         AND scope = 'all'))
+      ORDER BY customer_id
+         LIMIT $1
+        """,
+        limit,
+    )
+    return [row["customer_id"] for row in rows]
+
+
+# --- suppression ---------------------------------------------------------------------------------
+
+
+async def suppress(
+    tx: Connection, lookup: bytes, scope: str, reason: str, now: datetime, record_id: UUID
+) -> bool:
+    """Send an address no more mail of *scope*; return True if that is news."""
+    status = await tx.execute(
+        """
+        INSERT INTO suppression (lookup, scope, reason, since, record_id)
+             VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT DO NOTHING
+        """,
+        lookup,
+        scope,
+        reason,
+        now,
+        record_id,
+    )
+    return status == "INSERT 0 1"
+
+
+async def stop_suppressed(
+    tx: Connection, lookup: bytes, types: Collection[str], reason: str, now: datetime
+) -> None:
+    """Hold back what waits for an address, of some message types."""
+    await tx.execute(
+        """
+        UPDATE delivery
+           SET state = 'suppressed', reason = $3, next_try_at = NULL, changed_at = $4,
+               registered = true
+         WHERE recipient = (SELECT token FROM recipient WHERE lookup = $1)
+           AND state IN ('queued', 'deferred')
+           AND message_type = ANY($2)
+        """,
+        lookup,
+        list(types),
+        reason,
+        now,
+    )
+
+
+async def lookup_of(tx: Connection, recipient: str) -> bytes | None:
+    """Return the keyed hash of an address by its token; None if it was purged."""
+    found: bytes | None = await tx.fetchval(
+        "SELECT lookup FROM recipient WHERE token = $1", recipient
+    )
+    return found
+
+
+# --- planning ------------------------------------------------------------------------------------
+
+_CANDIDATES = """
+    SELECT contact.customer_id, contact.recipient, contact.locale, verified, domain,
+           basis.since AS basis_since, scopes, reasons, sinces
+      FROM contact
+      JOIN recipient ON token = contact.recipient
+ LEFT JOIN basis ON (basis.customer_id, basis.contact_id, message_type)
+                  = (contact.customer_id, contact.contact_id, $4)
+ LEFT JOIN (SELECT lookup, array_agg(scope ORDER BY scope) AS scopes,
+                   array_agg(reason ORDER BY scope) AS reasons,
+                   array_agg(since ORDER BY scope) AS sinces
+              FROM suppression GROUP BY lookup) AS held ON held.lookup = recipient.lookup
+     WHERE NOT removed AND NOT contact.quarantined
+"""
+
+
 async def audience(
-    tx: Connection, *, customers: Sequence[str] | None, service: str | None, roles: Sequence[str]
-) -> list[Addressee]:
-    """Return the contacts in any of *roles*, one for each address.
+    tx: Connection,
+    *,
+    customers: Collection[str] | None,
+    service: str | None,
+    roles: Sequence[str],
+    message_type: str,
+) -> list[tuple[Candidate, str]]:
+    """Return the contacts in any of *roles*, each with the domain of its address.
 
     Of all customers where *customers* is None; only those that use *service* where it is given.
     """
     rows = await tx.fetch(
-        """
-        SELECT DISTINCT ON (recipient) customer_id, recipient, locale
-          FROM contact
-         WHERE NOT removed
-           AND NOT quarantined
+        f"""
+        {_CANDIDATES}
+           AND ($1::text[] IS NULL OR contact.customer_id = ANY($1))
            AND roles && $2
-           AND ($1::text[] IS NULL OR customer_id = ANY($1))
            AND ($3::text IS NULL OR EXISTS (
                    SELECT FROM service
                     WHERE service.customer_id = contact.customer_id
                       AND service_id = $3 AND running))
-      ORDER BY recipient, customer_id, contact_id
+      ORDER BY contact.customer_id, contact.contact_id
         """,
-        customers,
+        None if customers is None else list(customers),
         list(roles),
         service,
+        message_type,
     )
-    return [Addressee(**row) for row in rows]
+    return [(_candidate(row), row["domain"]) for row in rows]
 
 
-async def add_message(tx: Connection, row: Sequence[Any]) -> bool:
-    """Add a message (id, type, template, params, requested, after, before); False if known."""
+async def candidate(tx: Connection, recipient: str, message_type: str) -> list[Candidate]:
+    """Return the contacts who have an address, by its token."""
+    rows = await tx.fetch(
+        f"{_CANDIDATES} AND contact.recipient = $1 AND $2::text IS NULL AND $3::text IS NULL",
+        recipient,
+        None,
+        None,
+        message_type,
+    )
+    return [_candidate(row) for row in rows]
+
+
+def _candidate(row: Any) -> Candidate:
+    held = zip(row["scopes"] or (), row["reasons"] or (), row["sinces"] or (), strict=True)
+    return Candidate(
+        row["customer_id"],
+        row["recipient"],
+        row["locale"],
+        row["verified"],
+        row["basis_since"],
+        tuple(starmap(Suppression, held)),
+    )
+
+
+async def customers_with(tx: Connection, service: str | None) -> list[str]:
+    """Return all customers of whom anything is known, or those that use a service."""
+    rows = await tx.fetch(
+        """
+        SELECT customer_id FROM service WHERE running AND ($1::text IS NULL OR service_id = $1)
+         UNION
+        SELECT customer_id FROM contact WHERE $1::text IS NULL AND NOT removed
+        """,
+        service,
+    )
+    return [row["customer_id"] for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is to be said, and until when; its parameters are None once they were purged."""
+
+    message_id: str
+    type: str
+    template: str
+    template_version: int
+    params: str | None
+    requested_at: datetime
+    send_after: datetime | None = None
+    send_before: datetime | None = None
+    supersedes: str | None = None
+    thread: str | None = None
+    calendar: str | None = None
+
+
+async def add_message(tx: Connection, message: Message) -> bool:
+    """Add a message; return False if one of its id is known."""
     status = await tx.execute(
         """
         INSERT INTO message
-                    (message_id, type, template, params, requested_at, send_after, send_before)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
+                    (message_id, type, template, template_version, params, requested_at,
+                     send_after, send_before, supersedes, thread, calendar)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         ON CONFLICT DO NOTHING
         """,
-        *row,
+        message.message_id,
+        message.type,
+        message.template,
+        message.template_version,
+        message.params,
+        message.requested_at,
+        message.send_after,
+        message.send_before,
+        message.supersedes,
+        message.thread,
+        message.calendar,
     )
     return status == "INSERT 0 1"
+
+
+async def message(tx: Connection, message_id: str) -> Message | None:
+    """Return a message by its id."""
+    row = await tx.fetchrow(
+        """
+        SELECT message_id, type, template, template_version, params, requested_at, send_after,
+               send_before, supersedes, thread, calendar
+          FROM message WHERE message_id = $1
+        """,
+        message_id,
+    )
+    return None if row is None else Message(**row)
+
+
+async def address_customers(tx: Connection, message_id: str, customers: Collection[str]) -> None:
+    """Note which customers a message is meant for."""
+    await tx.execute(
+        "INSERT INTO message_customer SELECT $1, unnest($2::text[])", message_id, list(customers)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A delivery to be."""
+
+    id: UUID
+    customer_id: str | None
+    recipient: str
+    locale: str
+    state: str
+    reason: str | None
+    next_try: datetime | None
 
 
 async def add_deliveries(
     tx: Connection,
     message_id: str,
-    people: Sequence[tuple[UUID, Addressee]],
-    state: str,
+    message_type: str,
+    priority: int,
+    planned: Sequence[Planned],
     now: datetime,
-    next_try: datetime | None,
 ) -> None:
-    """Plan a mail to each of *people*, or note why there is none."""
+    """Plan a mail to each recipient, or note why there is none."""
     await tx.execute(
         """
         INSERT INTO delivery
-                    (id, message_id, customer_id, recipient, locale, state, changed_at, next_try_at)
-             SELECT id, $1, customer_id, recipient, locale, $6, $7, $8
-               FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[])
-                    AS planned (id, customer_id, recipient, locale)
+                    (id, message_id, message_type, priority, customer_id, recipient, locale, state,
+                     reason, next_try_at, changed_at, registered)
+             SELECT id, $1, $2, $3, customer_id, recipient, locale, state, reason, next_try, $4,
+                    state = 'suppressed'
+               FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[],
+                           $10::text[], $11::timestamptz[])
+                    AS planned (id, customer_id, recipient, locale, state, reason, next_try)
         """,
         message_id,
-        [id_ for id_, _ in people],
-        [p.customer_id for _, p in people],
-        [p.recipient for _, p in people],
-        [p.locale for _, p in people],
-        state,
+        message_type,
+        priority,
         now,
-        next_try,
+        *([getattr(p, name) for p in planned] for name in Planned.__slots__),
     )
 
 
-async def claim(tx: Connection, now: datetime, worker: int) -> Mail | None:
-    """Take the next mail to send and mark it ``sending``; None if nothing waits.
-
-    The mark is the intent: it must be committed before the mail server is spoken to.
-    """
-    row = await tx.fetchrow(
+async def supersede(tx: Connection, message_id: str, reason: str, now: datetime) -> None:
+    """Hold back what has not left of a message and of those that it superseded itself."""
+    await tx.execute(
         """
-        WITH taken AS (
+        WITH RECURSIVE earlier AS (
+            SELECT message_id, supersedes FROM message WHERE message_id = $1
+             UNION
+            SELECT message.message_id, message.supersedes
+              FROM message JOIN earlier ON message.message_id = earlier.supersedes
+        )
+        UPDATE delivery
+           SET state = 'suppressed', reason = $2, next_try_at = NULL, changed_at = $3,
+               registered = true
+          FROM earlier
+         WHERE delivery.message_id = earlier.message_id AND state IN ('queued', 'deferred')
+        """,
+        message_id,
+        reason,
+        now,
+    )
+
+
+async def told_before(tx: Connection, message_id: str) -> set[str]:
+    """Return the recipients who have, or may have, a message or one that it superseded."""
+    rows = await tx.fetch(
+        """
+        WITH RECURSIVE earlier AS (
+            SELECT message_id, supersedes FROM message WHERE message_id = $1
+             UNION
+            SELECT message.message_id, message.supersedes
+              FROM message JOIN earlier ON message.message_id = earlier.supersedes
+        )
+        SELECT DISTINCT recipient
+          FROM delivery JOIN earlier USING (message_id)
+         WHERE state IN ('sending', 'accepted', 'complained', 'unknown')
+        """,
+        message_id,
+    )
+    return {row["recipient"] for row in rows}
+
+
+async def reserve(
+    tx: Connection, domains: Mapping[str, float], start: datetime
+) -> dict[str, datetime]:
+    """Reserve so many seconds of each domain's pace; return from when on they are free."""
+    rows = await tx.fetch(
+        """
+        INSERT INTO pace (domain, next_free)
+             SELECT domain, $1::timestamptz + seconds * interval '1 second'
+               FROM unnest($2::text[], $3::float8[]) AS wanted (domain, seconds)
+           ORDER BY domain
+        ON CONFLICT (domain) DO UPDATE
+                SET next_free = greatest(pace.next_free, $1)
+                              + (EXCLUDED.next_free - $1::timestamptz)
+          RETURNING domain, next_free
+        """,
+        start,
+        list(domains),
+        list(domains.values()),
+    )
+    return {row["domain"]: row["next_free"] for row in rows}
+
+
+# --- sending -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery whose intent to be sent is on record.
+
+    Attributes:
+        email: None once the address was purged.
+        held: Something is not to be sent to the address.
+    """
+
+    id: UUID
+    message_id: str
+    message_type: str
+    recipient: str
+    locale: str
+    attempts: int
+    reason: str | None
+    email: str | None
+    domain: str | None
+    held: bool
+
+
+async def anything_due(tx: Connection, now: datetime) -> bool:
+    """Return whether a mail's time has come."""
+    due: bool = await tx.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT FROM generate_series(0, 9) AS level
+             WHERE EXISTS (SELECT FROM delivery
+                            WHERE priority = level AND next_try_at <= $1 LIMIT 1))
+        """,
+        now,
+    )
+    return due
+
+
+async def claim(
+    tx: Connection, now: datetime, worker: int, limit: int, busy: Collection[str]
+) -> list[Claimed]:
+    """Take up to *limit* mails whose time has come, the most urgent first; mark them ``sending``.
+
+    The mark is the intent: it must be committed before the mail server is spoken to.  None of
+    domains that are *busy*.
+    """
+    rows = await tx.fetch(
+        """
+        WITH due AS (
+            SELECT due.id
+              FROM generate_series(0, 9) AS level
+             CROSS JOIN LATERAL (
+                       SELECT id
+                         FROM delivery
+                        WHERE priority = level AND next_try_at <= $1
+                          AND ($4::text[] = '{}' OR NOT EXISTS (
+                                  SELECT FROM recipient
+                                   WHERE token = delivery.recipient AND domain = ANY($4)))
+                     ORDER BY next_try_at
+                        LIMIT $3
+                          FOR UPDATE SKIP LOCKED) AS due
+             LIMIT $3
+        ), taken AS (
             UPDATE delivery
                SET state = 'sending', attempts = attempts + 1, next_try_at = NULL, worker = $2,
                    changed_at = $1
-             WHERE id = (
-                       SELECT id
-                         FROM delivery
-                        WHERE state IN ('queued', 'deferred') AND next_try_at <= $1
-                     ORDER BY next_try_at
-                        LIMIT 1
-                          FOR UPDATE SKIP LOCKED)
-         RETURNING *
+              FROM due
+             WHERE delivery.id = due.id
+         RETURNING delivery.*
         )
-        SELECT taken.id, taken.message_id, message.type AS message_type, taken.customer_id,
-               taken.recipient, taken.locale, taken.attempts, email, template, params, send_before
+        SELECT taken.id, message_id, message_type, taken.recipient, taken.locale, attempts, reason,
+               email, domain,
+               EXISTS (SELECT FROM suppression WHERE suppression.lookup = recipient.lookup) AS held
           FROM taken
-          JOIN message USING (message_id)
      LEFT JOIN recipient ON token = taken.recipient
+      ORDER BY taken.priority, taken.id
         """,
         now,
         worker,
+        limit,
+        list(busy),
     )
-    return None if row is None else _mail(row)
+    return [Claimed(**row) for row in rows]
 
 
 @asynccontextmanager
@@ -250,58 +599,168 @@ async def working(connection: Connection, worker: int) -> AsyncGenerator[None]:
         await connection.execute("SELECT pg_advisory_unlock($1)", worker)
 
 
-async def claim_broken(tx: Connection, limit: int) -> list[Delivery]:
-    """Return mails whose sender died while it was sending: nobody knows if they went out."""
-    rows = await tx.fetch(
-        """
-        SELECT delivery.id, message_id, type AS message_type, customer_id, recipient, locale,
-               attempts
-          FROM delivery
-          JOIN message USING (message_id)
-         WHERE worker IN (
-                   SELECT worker
-                     FROM (SELECT DISTINCT worker FROM delivery WHERE worker IS NOT NULL) AS seen
-                    WHERE pg_try_advisory_xact_lock(worker))
-         LIMIT $1
-           FOR UPDATE OF delivery SKIP LOCKED
-        """,
-        limit,
-    )
-    return [Delivery(**row) for row in rows]
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an attempt.
+
+    Attributes:
+        counts: False if nothing was tried: the attempt is taken back.
+    """
+
+    id: UUID
+    state: str
+    reason: str | None = None
+    reply: str | None = None
+    next_try: datetime | None = None
+    counts: bool = True
 
 
-def _mail(row: Any) -> Mail:
-    names = ("id", "message_id", "message_type", "customer_id", "recipient", "locale", "attempts")
-    delivery = Delivery(**{name: row[name] for name in names})
-    return Mail(delivery, row["email"], row["template"], row["params"], row["send_before"])
-
-
-async def settle(
-    tx: Connection,
-    delivery: UUID,
-    state: str,
-    now: datetime,
-    *,
-    reply: str | None,
-    next_try: datetime | None,
-) -> None:
-    """Note what became of an attempt."""
+async def settle(tx: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
+    """Note what became of attempts."""
+    if not outcomes:
+        return
     await tx.execute(
         """
         UPDATE delivery
-           SET state = $2, changed_at = $3, reply = $4, next_try_at = $5, worker = NULL
-         WHERE id = $1
+           SET state = outcome.state, reason = outcome.reason, reply = outcome.reply,
+               next_try_at = outcome.next_try, worker = NULL, changed_at = $1,
+               attempts = attempts - (NOT counts)::int,
+               registered = registered OR outcome.state NOT IN ('queued', 'deferred'),
+               doubt_told = false
+          FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
+                      $7::boolean[]) AS outcome (id, state, reason, reply, next_try, counts)
+         WHERE delivery.id = outcome.id
         """,
-        delivery,
-        state,
         now,
-        reply,
-        next_try,
+        *([getattr(outcome, name) for outcome in outcomes] for name in Outcome.__slots__),
     )
 
 
+async def give_up_broken(tx: Connection, now: datetime, limit: int) -> None:
+    """Mark ``unknown`` what lost senders were at: their locks are free."""
+    await tx.execute(
+        """
+        UPDATE delivery
+           SET state = 'unknown', reason = 'lost-sender', worker = NULL, changed_at = $1,
+               registered = true, doubt_told = false
+         WHERE id IN (
+                   SELECT id
+                     FROM delivery
+                    WHERE worker IN (
+                              SELECT worker
+                                FROM (SELECT DISTINCT worker FROM delivery
+                                       WHERE worker IS NOT NULL) AS seen
+                               WHERE pg_try_advisory_xact_lock(worker))
+                    LIMIT $2
+                      FOR UPDATE SKIP LOCKED)
+        """,
+        now,
+        limit,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A delivery of which nobody knows if the relay took it."""
+
+    id: UUID
+    message_type: str
+    attempts: int
+
+
+async def new_doubts(tx: Connection, limit: int) -> list[Doubt]:
+    """Return deliveries in doubt that were not returned before."""
+    rows = await tx.fetch(
+        """
+        UPDATE delivery SET doubt_told = true
+         WHERE id IN (SELECT id FROM delivery
+                       WHERE state = 'unknown' AND NOT doubt_told
+                       LIMIT $1 FOR UPDATE SKIP LOCKED)
+     RETURNING id, message_type, attempts
+        """,
+        limit,
+    )
+    return [Doubt(**row) for row in rows]
+
+
+async def note_relay(tx: Connection, *, away: bool) -> bool:
+    """Note whether the relay is away; return True if that is news."""
+    status = await tx.execute("UPDATE relay SET away = $1 WHERE away <> $1", away)
+    return status == "UPDATE 1"
+
+
+async def send_again(tx: Connection, deliveries: Collection[UUID], at: datetime) -> list[UUID]:
+    """Queue deliveries in doubt once more, under the same Message-ID; return those that were."""
+    rows = await tx.fetch(
+        """
+        UPDATE delivery SET state = 'queued', reason = NULL, reply = NULL, next_try_at = $2,
+                            changed_at = $2
+         WHERE id = ANY($1) AND state = 'unknown'
+     RETURNING id
+        """,
+        list(deliveries),
+        at,
+    )
+    return [row["id"] for row in rows]
+
+
+async def conclude(
+    tx: Connection,
+    deliveries: Collection[UUID],
+    states: Collection[str],
+    outcome: tuple[str, str, str | None],
+    now: datetime,
+) -> list[UUID]:
+    """Put deliveries that are in one of *states* into another: (state, reason, reply)."""
+    state, reason, reply = outcome
+    rows = await tx.fetch(
+        """
+        UPDATE delivery
+           SET state = $3, reason = $4, reply = coalesce($5, reply), changed_at = $6
+         WHERE id = ANY($1) AND state = ANY($2)
+     RETURNING id
+        """,
+        list(deliveries),
+        list(states),
+        state,
+        reason,
+        reply,
+        now,
+    )
+    return [row["id"] for row in rows]
+
+
+async def resend(tx: Connection, delivery: UUID, fresh: UUID, now: datetime) -> bool:
+    """Plan a delivery anew, linked to the first; return False if that cannot be.
+
+    One that is still on its way cannot, nor one that was sent anew before, nor whose recipient was
+    purged.
+    """
+    status = await tx.execute(
+        """
+        INSERT INTO delivery (id, message_id, message_type, priority, customer_id, recipient,
+                              locale, state, next_try_at, changed_at, resends)
+             SELECT $2, message_id, message_type, priority, customer_id, recipient, locale,
+                    'queued', $3, $3, id
+               FROM delivery
+              WHERE id = $1 AND NOT anonymised AND state NOT IN ('queued', 'sending', 'deferred')
+        ON CONFLICT DO NOTHING
+        """,
+        delivery,
+        fresh,
+        now,
+    )
+    return status == "INSERT 0 1"
+
+
+async def in_doubt(tx: Connection) -> dict[UUID, datetime]:
+    """Return deliveries of which nobody knows if they were taken, and since when."""
+    rows = await tx.fetch("SELECT id, changed_at FROM delivery WHERE state = 'unknown' FOR UPDATE")
+    return {row["id"]: row["changed_at"] for row in rows}
+
+
 async def finish_messages(tx: Connection, now: datetime) -> list[str]:
-    """Mark messages done whose every delivery is in a final state; return their ids."""
+    """Mark messages done whose every delivery is settled; return their ids."""
     rows = await tx.fetch(
         """
         UPDATE message SET done_at = $1
@@ -309,7 +768,7 @@ async def finish_messages(tx: Connection, now: datetime) -> list[str]:
            AND NOT EXISTS (
                    SELECT FROM delivery
                     WHERE delivery.message_id = message.message_id
-                      AND state IN ('queued', 'sending', 'deferred'))
+                      AND state <> 'accepted' AND state IN ('queued', 'sending', 'deferred'))
      RETURNING message_id
         """,
         now,
@@ -317,40 +776,67 @@ async def finish_messages(tx: Connection, now: datetime) -> list[str]:
     return [row["message_id"] for row in rows]
 
 
-async def raise_alert(
-    tx: Connection, fingerprint: str, severity: str, summary: str, now: datetime
-) -> int | None:
-    """Note an alert; return its round if it is news, None if it stands already."""
-    rounds: int | None = await tx.fetchval(
-        """
-        INSERT INTO alert (fingerprint, severity, summary, raised_at)
-             VALUES ($1, $2, $3, $4)
-        ON CONFLICT (fingerprint) DO UPDATE
-                SET severity = EXCLUDED.severity, summary = EXCLUDED.summary,
-                    raised_at = EXCLUDED.raised_at, resolved_at = NULL, rounds = alert.rounds + 1
-              WHERE alert.resolved_at IS NOT NULL
-          RETURNING rounds
-        """,
-        fingerprint,
-        severity,
-        summary,
-        now,
-    )
-    return rounds
+# --- announcing ----------------------------------------------------------------------------------
 
 
-async def resolve_alert(tx: Connection, fingerprint: str, now: datetime) -> int | None:
-    """Note that an alert is over; return its round, None if it did not stand."""
-    rounds: int | None = await tx.fetchval(
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A step that a delivery took."""
+
+    position: int
+    delivery: UUID
+    message_id: str
+    message_type: str
+    customer_id: str | None
+    recipient: str
+    state: State
+    registers: bool
+    at: datetime
+
+
+async def untold(tx: Connection, limit: int) -> list[Change]:
+    """Return the next steps that were not announced, in order, and note that they now are.
+
+    Those of transactions that still run come later, so none is passed over.
+    """
+    found = await _untold(tx, limit)
+    if not found and await _look_further(tx):
+        found = await _untold(tx, limit)
+    if found:
+        await tx.execute("UPDATE announced SET position = $1", found[-1].position)
+    return found
+
+
+async def _untold(tx: Connection, limit: int) -> list[Change]:
+    rows = await tx.fetch(
         """
-        UPDATE alert SET resolved_at = $2
-         WHERE fingerprint = $1 AND resolved_at IS NULL
-     RETURNING rounds
+        SELECT change.position, delivery, message_id, message_type, customer_id, recipient,
+               change.state, registers, at
+          FROM announced
+          JOIN delivery_change AS change
+            ON xact >= told_before AND xact < up_to AND change.position > announced.position
+          JOIN delivery ON delivery.id = change.delivery
+      ORDER BY change.position
+         LIMIT $1
         """,
-        fingerprint,
-        now,
+        limit,
     )
-    return rounds
+    return [Change(**row) for row in rows]
+
+
+async def _look_further(tx: Connection) -> bool:
+    """Go on to the transactions that have ended since; return False if none took a step."""
+    status = await tx.execute(
+        """
+        UPDATE announced
+           SET told_before = up_to, up_to = pg_snapshot_xmin(pg_current_snapshot()), position = 0
+         WHERE EXISTS (SELECT FROM delivery_change WHERE xact >= up_to)
+        """
+    )
+    return status == "UPDATE 1"
+
+
+# --- purging -------------------------------------------------------------------------------------
 
 
 async def hide(
@@ -369,19 +855,30 @@ async def hide(
     return [row["ref"] for row in rows]
 
 
-async def erase_contacts(tx: Connection, refs: Sequence[str]) -> list[str]:
-    """Delete contacts; return those that existed."""
+async def erase_contacts(tx: Connection, refs: Sequence[str]) -> list[tuple[str, str]]:
+    """Delete contacts; return those that existed, each with the token of its address."""
     rows = await tx.fetch(
-        "DELETE FROM contact WHERE record_id = ANY($1) RETURNING record_id", list(refs)
+        "DELETE FROM contact WHERE record_id = ANY($1) RETURNING record_id, recipient", list(refs)
     )
-    return [row["record_id"] for row in rows]
+    return [(row["record_id"], row["recipient"]) for row in rows]
+
+
+async def erase_suppressions(tx: Connection, refs: Sequence[str]) -> list[str]:
+    """Forget what is not sent to addresses; return those that existed."""
+    rows = await tx.fetch(
+        """
+        DELETE FROM suppression WHERE record_id::text = ANY($1) RETURNING record_id::text AS ref
+        """,
+        list(refs),
+    )
+    return [row["ref"] for row in rows]
 
 
 async def erase_bodies(tx: Connection, refs: Sequence[str]) -> list[str]:
     """Empty messages of their content; return those that existed."""
     rows = await tx.fetch(
         """
-        UPDATE message SET params = NULL, quarantined = false
+        UPDATE message SET params = NULL, calendar = NULL, thread = NULL, quarantined = false
          WHERE message_id = ANY($1)
      RETURNING message_id
         """,
@@ -390,71 +887,43 @@ async def erase_bodies(tx: Connection, refs: Sequence[str]) -> list[str]:
     return [row["message_id"] for row in rows]
 
 
-async def anonymise_deliveries(tx: Connection, fresh: Sequence[tuple[str, str]]) -> list[str]:
-    """Part deliveries from their recipients: (delivery, new token that leads nowhere)."""
+async def anonymise_deliveries(
+    tx: Connection, fresh: Sequence[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Part deliveries from their recipients: (delivery, new token that leads nowhere).
+
+    Return those that existed, each with the token of the address that it went to.
+    """
     rows = await tx.fetch(
         """
+        WITH fresh AS (
+            SELECT ref::uuid AS id, token FROM unnest($1::text[], $2::text[]) AS given (ref, token)
+        ), gone AS (
+            SELECT id, recipient FROM delivery JOIN fresh USING (id) FOR UPDATE OF delivery
+        ), emptied AS (
+            UPDATE delivery_change SET reply = NULL FROM fresh WHERE delivery = fresh.id
+        )
         UPDATE delivery
            SET recipient = fresh.token, customer_id = NULL, reply = NULL, anonymised = true,
                quarantined = false
-          FROM unnest($1::text[], $2::text[]) AS fresh (ref, token)
-         WHERE delivery.id::text = fresh.ref
-     RETURNING fresh.ref
+          FROM fresh JOIN gone USING (id)
+         WHERE delivery.id = fresh.id
+     RETURNING delivery.id::text AS ref, gone.recipient
         """,
         [ref for ref, _ in fresh],
         [token for _, token in fresh],
     )
-    return [row["ref"] for row in rows]
+    return [(row["ref"], row["recipient"]) for row in rows]
 
 
-async def messages(tx: Connection, before: datetime, limit: int) -> list[dict[str, Any]]:
-    """Return messages asked for before an instant, newest first, with their counts by state."""
-    rows = await tx.fetch(
+async def drop_idle_recipients(tx: Connection, tokens: Collection[str]) -> None:
+    """Delete those of some addresses that no contact has and no mail went to."""
+    await tx.execute(
         """
-        SELECT message_id, type, template, requested_at, done_at,
-               (SELECT coalesce(json_object_agg(state, n), '{}') FROM (
-                    SELECT state, count(*) AS n FROM delivery
-                     WHERE delivery.message_id = message.message_id GROUP BY state) AS counted
-               )::text AS states
-          FROM message
-         WHERE requested_at < $1
-      ORDER BY requested_at DESC
-         LIMIT $2
+        DELETE FROM recipient
+         WHERE token = ANY($1)
+           AND NOT EXISTS (SELECT FROM contact WHERE recipient = token)
+           AND NOT EXISTS (SELECT FROM delivery WHERE recipient = token AND NOT anonymised)
         """,
-        before,
-        limit,
+        list(tokens),
     )
-    return [dict(row) for row in rows]
-
-
-async def deliveries(
-    tx: Connection,
-    *,
-    message_id: str | None,
-    customer: str | None,
-    state: str | None,
-    after: UUID | None,
-    limit: int,
-) -> list[dict[str, Any]]:
-    """Return deliveries that match, in the order they were planned, recipients as tokens."""
-    rows = await tx.fetch(
-        """
-        SELECT id, message_id, type AS message_type, customer_id, recipient, state, attempts,
-               reply, changed_at
-          FROM delivery
-          JOIN message USING (message_id)
-         WHERE NOT delivery.quarantined
-           AND ($1::text IS NULL OR message_id = $1)
-           AND ($2::text IS NULL OR customer_id = $2)
-           AND ($3::text IS NULL OR state = $3)
-           AND ($4::uuid IS NULL OR delivery.id > $4)
-      ORDER BY delivery.id
-         LIMIT $5
-        """,
-        message_id,
-        customer,
-        state,
-        after,
-        limit,
-    )
-    return [dict(row) for row in rows]

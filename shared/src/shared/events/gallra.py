@@ -283,8 +283,9 @@ class CanarySeen(Data):
 
 
 DeliveryState = Literal[
-    "queued", "sending", "accepted", "deferred", "bounced", "suppressed", "expired", "unknown"
-]
+    "queued", "sending", "accepted", "deferred", "bounced", "complained", "suppressed", "expired",
+    "unknown",
+]  # fmt: skip
 
 
 class DeliveryChanged(Data):

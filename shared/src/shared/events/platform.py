@@ -196,6 +196,14 @@ class ContactRef(Data):
     contact_id: Name
 
 
+class Basis(Data):
+    """Why a contact may get a type of message that may be declined."""
+
+    message_type: Name
+    basis: Literal["consent", "customer-relationship"]
+    since: Instant
+
+
 class Contact(ContactRef):
     """A mail address that messages about the services go to."""
 
@@ -204,6 +212,7 @@ class Contact(ContactRef):
     locale: Literal["sv", "en"] = "en"
     kind: Literal["person", "group"] = "person"
     subject_token: Name
+    bases: Annotated[tuple[Basis, ...], Field(max_length=100)] = ()
 
 
 class ContactAdded(Contact):
@@ -230,10 +239,11 @@ class Audience(Data):
 
 
 class MaintenanceWindow(Data):
-    """When a service is worked on."""
+    """When a service is worked on, or was to be."""
 
     starts: Instant
     ends: Instant
+    status: Literal["confirmed", "cancelled"] = "confirmed"
 
 
 class MessageRequested(Data):
@@ -250,6 +260,7 @@ class MessageRequested(Data):
     send_after: Instant | None = None
     send_before: Instant | None = None
     maintenance_window: MaintenanceWindow | None = None
+    supersedes: Name | None = None
 
 
 class FiscalYearEvent(Data):

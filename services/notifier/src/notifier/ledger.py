@@ -1,0 +1,195 @@
+"""Every SQL statement that asks the ledger; no rule is decided here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from shared.postgres import Connection
+
+_COLUMNS: Final = """
+    id AS delivery_id, message_id, message_type, customer_id, recipient, state, reason, attempts,
+    reply, next_try_at, changed_at, resends
+"""
+
+
+def first_id(at: datetime) -> UUID:
+    """Return the lowest UUIDv7 that could be made at *at*, by which a time is found in an index."""
+    return UUID(int=int(at.timestamp() * 1000) << 80)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which deliveries are looked for; None where it does not matter.
+
+    Attributes:
+        since: The first instant at which they were planned.
+        until: The first instant after.
+        before: Only those planned before this one.
+    """
+
+    message_id: str | None = None
+    recipient: str | None = None
+    customer: str | None = None
+    message_type: str | None = None
+    state: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before: UUID | None = None
+
+
+async def search(tx: Connection, wanted: Wanted, limit: int) -> list[dict[str, Any]]:
+    """Return deliveries that match, newest first, recipients as tokens."""
+    asked: list[tuple[str, Any]] = [
+        ("message_id = ${}", wanted.message_id),
+        ("recipient = ${}", wanted.recipient),
+        ("customer_id = ${}", wanted.customer),
+        ("message_type = ${}", wanted.message_type),
+        ("state = ${}", wanted.state),
+        ("id >= ${}", wanted.since and first_id(wanted.since)),
+        ("id < ${}", wanted.until and first_id(wanted.until)),
+        ("id < ${}", wanted.before),
+    ]
+    given = [(condition, value) for condition, value in asked if value is not None]
+    # A plan for what is asked, not one for all that could be.
+    conditions = "".join(f" AND {c.format(n)}" for n, (c, _) in enumerate(given, 2))
+    rows = await tx.fetch(
+        f"""
+        SELECT {_COLUMNS}
+          FROM delivery
+         WHERE NOT quarantined {conditions}
+      ORDER BY id DESC
+         LIMIT $1
+        """,  # noqa: S608 - constants
+        limit,
+        *(value for _, value in given),
+    )
+    return [dict(row) for row in rows]
+
+
+async def delivery(tx: Connection, id_: UUID) -> dict[str, Any] | None:
+    """Return a delivery, with the version of the template that it was made from."""
+    row = await tx.fetchrow(
+        f"""
+        SELECT {_COLUMNS}, template, template_version, anonymised,
+               (SELECT again.id FROM delivery AS again
+                 WHERE again.resends = delivery.id) AS resent_as
+          FROM delivery JOIN message USING (message_id)
+         WHERE id = $1 AND NOT delivery.quarantined
+        """,  # noqa: S608 - a constant
+        id_,
+    )
+    return None if row is None else dict(row)
+
+
+async def history(tx: Connection, id_: UUID) -> list[dict[str, Any]]:
+    """Return the steps that a delivery took, in order."""
+    rows = await tx.fetch(
+        """
+        SELECT position, state, reason, reply, attempts, at
+          FROM delivery_change WHERE delivery = $1 ORDER BY position
+        """,
+        id_,
+    )
+    return [dict(row) for row in rows]
+
+
+async def messages(tx: Connection, before: datetime, limit: int) -> list[dict[str, Any]]:
+    """Return messages asked for before an instant, newest first."""
+    rows = await tx.fetch(
+        """
+        SELECT message_id, type, template, template_version, requested_at, send_after, send_before,
+               supersedes, done_at
+          FROM message
+         WHERE requested_at < $1 AND NOT quarantined
+      ORDER BY requested_at DESC
+         LIMIT $2
+        """,
+        before,
+        limit,
+    )
+    return [dict(row) for row in rows]
+
+
+async def message(tx: Connection, message_id: str) -> dict[str, Any] | None:
+    """Return one message."""
+    row = await tx.fetchrow(
+        """
+        SELECT message_id, type, template, template_version, requested_at, send_after, send_before,
+               supersedes, done_at
+          FROM message WHERE message_id = $1 AND NOT quarantined
+        """,
+        message_id,
+    )
+    return None if row is None else dict(row)
+
+
+async def counts(tx: Connection, messages: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return how many deliveries of each message are in each state."""
+    rows = await tx.fetch(
+        """
+        SELECT message_id, state, count(*) AS n
+          FROM delivery WHERE message_id = ANY($1)
+      GROUP BY message_id, state
+        """,
+        list(messages),
+    )
+    found: dict[str, dict[str, int]] = {message_id: {} for message_id in messages}
+    for row in rows:
+        found[row["message_id"]][row["state"]] = row["n"]
+    return found
+
+
+async def reasons(tx: Connection, message_id: str) -> dict[str, int]:
+    """Return why deliveries of a message that were not taken were not."""
+    rows = await tx.fetch(
+        """
+        SELECT coalesce(reason, reply, state) AS why, count(*) AS n
+          FROM delivery
+         WHERE message_id = $1 AND state <> 'accepted'
+      GROUP BY why ORDER BY n DESC, why LIMIT 100
+        """,
+        message_id,
+    )
+    return {row["why"]: row["n"] for row in rows}
+
+
+async def addressed(tx: Connection, message_id: str) -> int:
+    """Return how many customers a message was meant for."""
+    found: int = await tx.fetchval(
+        "SELECT count(*) FROM message_customer WHERE message_id = $1", message_id
+    )
+    return found
+
+
+async def unreached(tx: Connection, message_id: str, after: str, limit: int) -> list[str]:
+    """Return customers of whom no contact's mail server took a message, in order of their ids."""
+    rows = await tx.fetch(
+        """
+        SELECT customer_id
+          FROM message_customer
+         WHERE message_id = $1 AND customer_id > $2
+           AND NOT EXISTS (
+                   SELECT FROM contact
+                     JOIN delivery USING (recipient)
+                    WHERE contact.customer_id = message_customer.customer_id
+                      AND delivery.message_id = $1 AND state = 'accepted')
+           AND NOT EXISTS (
+                   SELECT FROM delivery
+                    WHERE delivery.message_id = $1 AND state = 'accepted'
+                      AND delivery.customer_id = message_customer.customer_id)
+      ORDER BY customer_id
+         LIMIT $3
+        """,
+        message_id,
+        after,
+        limit,
+    )
+    return [row["customer_id"] for row in rows]
+
+
+async def token_of(tx: Connection, lookup: bytes) -> str | None:
+    """Return the token of an address by its keyed hash."""
+    found: str | None = await tx.fetchval("SELECT token FROM recipient WHERE lookup = $1", lookup)
+    return found

@@ -14,6 +14,7 @@ from litestar.params import QueryParameter
 from notifier import ledger, store
 from notifier.addresses import lookup
 from notifier.announcer import event_id
+from notifier.delivery import State as DeliveryState
 from notifier.ledger import Wanted
 from notifier.letter import write
 from notifier.planning import Library, Planner
@@ -29,7 +30,7 @@ _LARGEST_LOG: Final = 100_000_000
 Start = Annotated[datetime | None, QueryParameter(name="from")]
 End = Annotated[datetime | None, QueryParameter(name="to")]
 Type = Annotated[str | None, QueryParameter(name="type")]
-Stands = Annotated[str | None, QueryParameter(name="state")]
+Stands = Annotated[DeliveryState | None, QueryParameter(name="state")]
 
 
 @get("/api/v1/messages")

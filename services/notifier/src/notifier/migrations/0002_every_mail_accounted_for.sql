@@ -76,7 +76,8 @@ DROP INDEX delivery_waiting, delivery_open, delivery_recipient, delivery_custome
 CREATE INDEX delivery_waiting ON delivery (priority, next_try_at) WHERE next_try_at IS NOT NULL;
 CREATE INDEX delivery_message ON delivery (message_id, id);
 CREATE INDEX delivery_not_taken ON delivery (message_id, id) WHERE state <> 'accepted';
-CREATE INDEX delivery_by_state ON delivery (state, id) WHERE state <> 'accepted';
+CREATE INDEX delivery_by_state ON delivery (state, id)
+    WHERE state IN ('bounced', 'complained', 'suppressed', 'expired', 'unknown');
 CREATE INDEX delivery_recipient ON delivery (recipient, id);
 CREATE INDEX delivery_customer ON delivery (customer_id, id);
 CREATE INDEX delivery_type ON delivery (message_type, id);

@@ -5,7 +5,7 @@ import gc
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
@@ -96,6 +96,7 @@ class Service:
         routes: What it serves over HTTP besides health; handlers find the pool in ``state.pool``.
         dependencies: What handlers of requests may ask for by name, as Litestar has it.
         on_start: Done once with the pool before anything is consumed or served.
+        alongside: What else runs, given the pool, from when events are consumed to when it stops.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Service:
     on_start: Callable[[Pool], Awaitable[object]] | None = None
     state: dict[str, Any] = field(default_factory=dict[str, Any])
     dependencies: dict[str, Any] = field(default_factory=dict[str, Any])
+    alongside: Sequence[Callable[[Pool], AbstractAsyncContextManager[object]]] = ()
 
 
 def make_app(service: Service) -> Litestar:
@@ -136,7 +138,10 @@ def make_app(service: Service) -> Litestar:
                 app.state.pool, app.state.broker, app.state.producer = pool, broker, producer
                 schedule = _schedule(service, pool)
                 schedule.start()
-                yield
+                async with AsyncExitStack() as stack:
+                    for beside in service.alongside:
+                        await stack.enter_async_context(beside(pool))
+                    yield
                 schedule.stop()
 
     app = Litestar(

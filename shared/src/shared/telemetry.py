@@ -45,6 +45,11 @@ CANARY_SECONDS: Final = Histogram(
     ["holder", "category"],
     buckets=(1, 5, 15, 60, 180, 600, 1800, 3600, 4 * 3600, 86400, 7 * 86400),
 )
+RETURNS: Final = Counter(
+    "gallra_returns",
+    "What came back for mails that were handed over, by what came of it.",
+    ["kind", "effect"],
+)
 
 _collected: Final = bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
 _propagator = TraceContextTextMapPropagator()

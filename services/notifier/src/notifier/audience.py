@@ -59,7 +59,7 @@ def verdict(candidate: Candidate, name: str, kind: MessageType) -> Verdict:
     address does not exist, until the contact has another.
     """
     for suppression in candidate.suppressions:
-        if suppression.reason in kind.suppressed_by and _concerns(suppression, name, kind):
+        if concerns(suppression, name, kind):
             overruled = (
                 suppression.scope != ALL
                 and candidate.basis_since is not None
@@ -72,10 +72,12 @@ def verdict(candidate: Candidate, name: str, kind: MessageType) -> Verdict:
     return Verdict("queued", None if candidate.verified else "unverified")
 
 
-def _concerns(suppression: Suppression, name: str, kind: MessageType) -> bool:
-    return suppression.scope in (ALL, name) or (
+def concerns(suppression: Suppression, name: str, kind: MessageType) -> bool:
+    """Return whether messages of a type, by its *name*, are not sent while *suppression* stands."""
+    scoped = suppression.scope in (ALL, name) or (
         suppression.scope == OPTIONAL and not kind.mandatory
     )
+    return scoped and suppression.reason in kind.suppressed_by
 
 
 def chosen(

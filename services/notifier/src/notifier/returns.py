@@ -256,7 +256,8 @@ _LAST_CHARACTER: Final = 0x10FFFF
 
 _FAILED: Final = re.compile(
     r"undeliver|returned mail|returned to sender|failure notice|non-?delivery"
-    r"|delivery (?:has )?fail|delivery (?:status notification|problem|report)|mail delivery (?:failed|system)"
+    r"|delivery (?:has )?fail|delivery (?:status notification|problem|report)"
+    r"|mail delivery (?:failed|system)"
     r"|could ?n[o']t (?:be )?deliver|unable to deliver|unzustellbar|kunde inte levereras"
     r"|gick inte att leverera|the qmail-send program"
     r"|created automatically by mail delivery software",

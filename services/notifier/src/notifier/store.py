@@ -209,12 +209,17 @@ async def without_technical_contact(tx: Connection, limit: int) -> list[str]:
 async def suppress(
     tx: Connection, lookup: bytes, scope: str, reason: str, now: datetime, record_id: UUID
 ) -> bool:
-    """Send an address no more mail of *scope*; return True if that is news."""
-    status = await tx.execute(
+    """Send an address no more mail of *scope*; return True if that is news.
+
+    The last time that somebody objected counts: a basis of an earlier day does not overrule it.
+    """
+    kept = await tx.fetchval(
         """
         INSERT INTO suppression (lookup, scope, reason, since, record_id)
              VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT DO NOTHING
+        ON CONFLICT (lookup, scope) DO UPDATE
+                SET reason = EXCLUDED.reason, since = greatest(suppression.since, EXCLUDED.since)
+          RETURNING record_id
         """,
         lookup,
         scope,
@@ -222,7 +227,7 @@ async def suppress(
         now,
         record_id,
     )
-    return status == "INSERT 0 1"
+    return bool(kept == record_id)
 
 
 async def stop_suppressed(

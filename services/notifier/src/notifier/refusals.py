@@ -1,0 +1,116 @@
+"""What is not sent to an address: it does not work, or whoever has it does not want it.
+
+What stands against an address is kept by the address's keyed hash, so that it outlives the address
+itself, and is a record of its own with retention.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from notifier import return_store, store
+from notifier.audience import OPTIONAL, Suppression, chosen, concerns
+from notifier.catalogue import MessageType, Suppressed
+from notifier.planning import HOLDER
+from shared.clock import Clock
+from shared.events.platform import RecordGone, RecordRegistered, Subject
+from shared.ids import new_id
+from shared.outbox import Outbox
+from shared.postgres import Connection
+
+CATEGORY: Final = "suppression"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An optional type of message, as it stands for an address.
+
+    Attributes:
+        sent: True if its messages are sent there.
+    """
+
+    name: str
+    sent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Keeps what is not sent to addresses, and tells retention of it."""
+
+    outbox: Outbox
+    clock: Clock
+    types: Mapping[str, MessageType]
+    entity: str
+
+    @property
+    def optional(self) -> list[str]:
+        """The types that may be declined."""
+        return [name for name, kind in self.types.items() if not kind.mandatory]
+
+    async def refuse(self, tx: Connection, recipient: str, scope: str, reason: Suppressed) -> bool:
+        """Send an address no more mail of *scope*, nor what waits for it; False if it was purged.
+
+        The address is named by its token.  To do so again changes nothing.
+        """
+        lookup = await store.lookup_of(tx, recipient)
+        if lookup is None:
+            return False
+        now = self.clock.now()
+        await self._refuse(tx, recipient, lookup, scope, Suppression(scope, reason, now))
+        return True
+
+    async def _refuse(
+        self, tx: Connection, recipient: str, lookup: bytes, scope: str, why: Suppression
+    ) -> None:
+        record_id = new_id()
+        if await store.suppress(tx, lookup, scope, why.reason, why.since, record_id):
+            registered = RecordRegistered(
+                holder=HOLDER,
+                category=CATEGORY,
+                record_id=str(record_id),
+                entity=self.entity,
+                subjects=(Subject(token=recipient, role="recipient"),),
+            )
+            await self.outbox.announce(tx, why.since, [registered])
+        held = [name for name, kind in self.types.items() if concerns(why, name, kind)]
+        await store.stop_suppressed(tx, lookup, held, why.reason, why.since)
+
+    async def allow(self, tx: Connection, recipient: str, name: str) -> bool:
+        """Send an address messages of an optional type again; False if nobody ever asked for them.
+
+        An objection to all of them then stands against the others alone.
+        """
+        lookup = await store.lookup_of(tx, recipient)
+        if lookup is None or name not in {c.name for c in await self.choices(tx, recipient)}:
+            return False
+        now = self.clock.now()
+        gone = await return_store.lift(tx, lookup, [name, OPTIONAL])
+        if OPTIONAL in gone:
+            for other in self.optional:
+                if other != name:
+                    why = Suppression(other, "unsubscribed", now)
+                    await self._refuse(tx, recipient, lookup, other, why)
+        facts = [_gone(str(record_id), now) for record_id in gone.values()]
+        await self.outbox.announce(tx, now, facts)
+        return True
+
+    async def choices(self, tx: Connection, recipient: str) -> list[Choice]:
+        """Return the optional types for which a basis is on record, and how each stands."""
+        found: list[Choice] = []
+        for name in self.optional:
+            people = await store.candidate(tx, recipient, name)
+            with_basis = [person for person in people if person.basis_since is not None]
+            for _, verdict in chosen(with_basis, name, self.types[name]).values():
+                found.append(Choice(name, verdict.state == "queued"))
+        return found
+
+
+def _gone(record_id: str, now: datetime) -> RecordGone:
+    return RecordGone(
+        holder=HOLDER,
+        category=CATEGORY,
+        record_id=record_id,
+        at=now,
+        why="whoever objected asked for such mail again",
+    )

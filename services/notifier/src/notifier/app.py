@@ -2,18 +2,24 @@
 
 import base64
 import ssl
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import TypeVar
 
 from pydantic import TypeAdapter
 
+from notifier import api, links
 from notifier.announcer import Announcer
-from notifier.api import ROUTES
 from notifier.audience import Limit
 from notifier.catalogue import MessageType
+from notifier.feedback import Feedback
 from notifier.handlers import CONSUMES, Handlers
+from notifier.inbound import Inbound
+from notifier.links import Links
 from notifier.planning import HOLDER, Library, Planner
 from notifier.purge import NotifierHolder
+from notifier.refusals import Refusals
 from notifier.sender import Pace, Sender
 from notifier.settings import Settings
 from notifier.smtp import Relay
@@ -67,6 +73,8 @@ def build(settings: Settings) -> Service:
         link_key=key,
         pace=Pace(settings.smtp_connections, settings.smtp_batch),
     )
+    domain = settings.mail_from.rpartition("@")[2]
+    refusals = Refusals(outbox, clock, types, settings.entity)
     announcer = Announcer(outbox, clock, types, settings.entity)
     consumer = Consumer(
         group="notifier",
@@ -93,9 +101,16 @@ def build(settings: Settings) -> Service:
             Job("report-broken", timedelta(seconds=2), sender.report_broken),
             Job("unreachable", timedelta(hours=1), Unreachable(outbox, clock).look),
         ],
-        routes=ROUTES,
-        state={"address_key": key, "clock": clock, "library": library, "planner": planner},
+        routes=[*api.ROUTES, *links.ROUTES],
         on_start=stock,
+        state={
+            "address_key": key,
+            "clock": clock,
+            "library": library,
+            "links": Links(key, refusals, domain),
+            "planner": planner,
+        },
+        alongside=_listener(settings, Feedback(refusals, clock), domain),
     )
 
 
@@ -104,6 +119,13 @@ def _policy(settings: Settings, name: str, kind: TypeAdapter[T]) -> T:
         return parse(name, (settings.policies / name).read_text(encoding="utf-8"), kind)
     except (OSError, DocumentError) as error:
         raise SettingsError(f"GALLRA_POLICIES: {error}") from error
+
+
+def _listener(
+    settings: Settings, feedback: Feedback, domain: str
+) -> list[Callable[[Pool], AbstractAsyncContextManager[object]]]:
+    host, _, port = settings.inbound.partition(":")
+    return [Inbound(feedback, domain, host, int(port)).listening] if port else []
 
 
 def _relay(settings: Settings) -> Relay:

@@ -55,6 +55,11 @@ class Settings(ServiceSettings):
     mail_from: Annotated[str, AfterValidator(_address)] = Field(
         description="Sender of all mails; its domain is ours."
     )
+    inbound: str = Field(
+        default="",
+        pattern=r"^([^:\s]+:\d+)?$",
+        description="host:port where mail comes back, over LMTP or SMTP; empty for nowhere.",
+    )
     oncall: Annotated[str, AfterValidator(_addresses)] = Field(
         description="Addresses that alerts go to, separated by commas."
     )

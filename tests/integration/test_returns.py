@@ -1,8 +1,10 @@
 """What comes back: bounces and complaints over real sockets, and what the ledger makes of them."""
 
 import asyncio
+import base64
 import json
 import smtplib
+import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +14,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import httpx
 import pytest
 from prometheus_client import REGISTRY
 from tests.conftest import Database
 from tests.integration.test_sending import (
     AGREEMENT,
+    KEY,
+    MESSAGES,
     NOW,
     Notifier,
     Server,
@@ -27,10 +32,14 @@ from tests.integration.test_sending import (
     server,
 )
 
+from gallra.stack.infrastructure import Infrastructure
+from notifier.app import build
 from notifier.feedback import Feedback
 from notifier.inbound import LARGEST, Inbound
 from notifier.refusals import Refusals
+from notifier.settings import Settings
 from shared.events.platform import Basis, ContactChanged, ContactVerified
+from shared.service import make_app
 
 DOMAIN = "provider.example"
 NEWS = {"message_type": "news", "template": "news", "params": {"title": "New", "text": "Things"}}
@@ -559,6 +568,38 @@ async def test_two_bounces_at_once_are_one(notifier: Notifier, listener: Listene
     )
     assert steps == 1
     assert len(await registered(notifier)) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated inferred style")
+async def test_the_service_listens_where_it_is_told(
+    notifier: Notifier, notifier_db: Database, infra: Infrastructure, topic_prefix: str
+) -> None:
+    delivery = await sent(notifier)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    settings = Settings.read(
+        {
+            "GALLRA_DATABASE": notifier_db.service,
+            "GALLRA_KAFKA": infra.kafka,
+            "GALLRA_TOPIC_PREFIX": topic_prefix,
+            "GALLRA_POLICIES": str(MESSAGES.parent),
+            "GALLRA_SMTP": f"127.0.0.1:{notifier.sender.relay.port}",
+            "GALLRA_MAIL_FROM": f"notices@{DOMAIN}",
+            "GALLRA_ONCALL": f"oncall@{DOMAIN}",
+            "GALLRA_ADDRESS_KEY": base64.b64encode(KEY).decode(),
+            "GALLRA_INBOUND": f"127.0.0.1:{port}",
+        }
+    )
+    app = make_app(build(settings))
+    async with asyncio.timeout(60), app.lifespan():
+        assert await Listener(port).bring(bounce(), path(delivery)) == ["250 2.0.0 taken"]
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            assert (await client.get("/u/x")).status_code == 404
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+    assert await stands(notifier, delivery) == ("bounced", "reported")
 
 
 __all__ = ["notifier", "server"]

@@ -77,12 +77,13 @@ class Refusals:
         await store.stop_suppressed(tx, lookup, held, why.reason, why.since)
 
     async def allow(self, tx: Connection, recipient: str, name: str) -> bool:
-        """Send an address messages of an optional type again; False if nobody ever asked for them.
+        """Send an address messages of an optional type again; return whether they are sent now.
 
-        An objection to all of them then stands against the others alone.
+        They are not where nobody ever asked for them, or the address does not work.  An objection
+        to all optional types then stands against the others alone.
         """
         lookup = await store.lookup_of(tx, recipient)
-        if lookup is None or name not in {c.name for c in await self.choices(tx, recipient)}:
+        if lookup is None or Choice(name, sent=False) not in await self.choices(tx, recipient):
             return False
         now = self.clock.now()
         gone = await return_store.lift(tx, lookup, [name, OPTIONAL])
@@ -93,7 +94,7 @@ class Refusals:
                     await self._refuse(tx, recipient, lookup, other, why)
         facts = [_gone(str(record_id), now) for record_id in gone.values()]
         await self.outbox.announce(tx, now, facts)
-        return True
+        return Choice(name, sent=True) in await self.choices(tx, recipient)
 
     async def choices(self, tx: Connection, recipient: str) -> list[Choice]:
         """Return the optional types for which a basis is on record, and how each stands."""

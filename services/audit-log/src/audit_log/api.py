@@ -13,7 +13,7 @@ from litestar.exceptions import (
     NotFoundException,
     ServiceUnavailableException,
 )
-from litestar.params import Parameter, QueryParameter
+from litestar.params import JSONBody, Parameter, QueryParameter
 from litestar.response import Stream
 
 from audit_log import evidence, search, sequence, store, views
@@ -128,7 +128,7 @@ async def proof(state: State, index: Index) -> str:
 
 
 @post("/api/v1/entries/{index:int}/corrections")
-async def correct(state: State, index: Index, data: dict[str, str]) -> dict[str, Any]:
+async def correct(state: State, index: Index, data: JSONBody[dict[str, str]]) -> dict[str, Any]:
     """Add a correction to an entry: the log itself is never changed (GDPR article 16).
 
     The body names ``note``, what is right, and ``by``, the account of the person who says so.

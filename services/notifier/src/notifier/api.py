@@ -9,7 +9,7 @@ from uuid import UUID
 from litestar import get, post
 from litestar.datastructures import State
 from litestar.exceptions import ClientException, NotFoundException
-from litestar.params import QueryParameter
+from litestar.params import JSONBody, QueryParameter
 
 from notifier import ledger, store
 from notifier.addresses import lookup
@@ -171,7 +171,7 @@ class RelayLog:
 
 
 @post("/api/v1/reconciliations", request_max_body_size=_LARGEST_LOG)
-async def reconciliation(state: State, data: RelayLog) -> dict[str, Any]:
+async def reconciliation(state: State, data: JSONBody[RelayLog]) -> dict[str, Any]:
     """Settle what is in doubt with the relay's own log."""
     if data.complete_until.tzinfo is None:
         raise ClientException("complete_until has no offset from UTC")
@@ -203,7 +203,7 @@ class Draft:
 
 
 @post("/api/v1/templates/{name:str}/preview", status_code=200)
-async def preview(state: State, name: str, data: Draft) -> dict[str, Any]:
+async def preview(state: State, name: str, data: JSONBody[Draft]) -> dict[str, Any]:
     """Return the mail that the newest version of a template makes; nothing is sent."""
     planner: Planner = state.planner
     kind = planner.kind(data.message_type)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from notifier import api, links
+from notifier import alert_api, alert_policy, api, links
 from notifier.announcer import Announcer
 from notifier.audience import Limit
 from notifier.catalogue import MessageType
@@ -17,6 +17,7 @@ from notifier.feedback import Feedback
 from notifier.handlers import CONSUMES, Handlers
 from notifier.inbound import Inbound
 from notifier.links import Links
+from notifier.oncall import OnCall
 from notifier.planning import HOLDER, Library, Planner
 from notifier.purge import NotifierHolder
 from notifier.refusals import Refusals
@@ -24,6 +25,7 @@ from notifier.sender import Pace, Sender
 from notifier.settings import Settings
 from notifier.smtp import Relay
 from notifier.unreachable import Unreachable
+from notifier.webhook import Webhook
 from shared.bus import Consumer
 from shared.clock import SystemClock
 from shared.document import DocumentError, parse
@@ -54,12 +56,22 @@ def build(settings: Settings) -> Service:
         sender=settings.mail_from,
         entity=settings.entity,
     )
+    onward = _webhook(settings, clock)
+    oncall = OnCall(
+        policy=_policy(settings, "alerts.yaml", TypeAdapter(alert_policy.Policy)),
+        planner=planner,
+        address_key=key,
+        links=settings.public_url,
+        addresses=[address.strip() for address in settings.oncall.split(",")],
+        since=clock.now(),
+        webhook=onward is not None,
+    )
     handlers = Handlers(
         planner=planner,
         desk=desk,
         address_key=key,
         links=settings.public_url,
-        oncall=[address.strip() for address in settings.oncall.split(",")],
+        oncall=oncall,
     )
     sender = Sender(
         relay=_relay(settings),
@@ -100,14 +112,17 @@ def build(settings: Settings) -> Service:
             Job("announce", timedelta(seconds=0.5), announcer.announce),
             Job("report-broken", timedelta(seconds=2), sender.report_broken),
             Job("unreachable", timedelta(hours=1), Unreachable(outbox, clock).look),
+            Job("alerts", timedelta(seconds=1), oncall.look),
+            *([Job("alert-webhook", timedelta(seconds=1), onward.pass_on)] if onward else ()),
         ],
-        routes=[*api.ROUTES, *links.ROUTES],
+        routes=[*api.ROUTES, *alert_api.ROUTES, *links.ROUTES],
         on_start=stock,
         state={
             "address_key": key,
             "clock": clock,
             "library": library,
             "links": Links(key, refusals, domain),
+            "oncall": oncall,
             "planner": planner,
         },
         alongside=_listener(settings, Feedback(refusals, clock), domain),
@@ -126,6 +141,15 @@ def _listener(
 ) -> list[Callable[[Pool], AbstractAsyncContextManager[object]]]:
     host, _, port = settings.inbound.partition(":")
     return [Inbound(feedback, domain, host, int(port)).listening] if port else []
+
+
+def _webhook(settings: Settings, clock: SystemClock) -> Webhook | None:
+    secret = settings.alert_webhook_secret
+    if not settings.alert_webhook:
+        return None
+    if secret is None:
+        raise SettingsError("GALLRA_ALERT_WEBHOOK_SECRET: GALLRA_ALERT_WEBHOOK needs it")
+    return Webhook(settings.alert_webhook, secret.get_secret_value().encode(), clock)
 
 
 def _relay(settings: Settings) -> Relay:

@@ -3,19 +3,18 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
-from hashlib import sha256
-from textwrap import shorten
-from typing import Any, Final
+from typing import Final
 
-from notifier import alert_store, store, tokens
+from notifier import store, tokens
 from notifier.addresses import lookup
 from notifier.audience import Candidate
+from notifier.oncall import OnCall
 from notifier.planning import HOLDER, Planner
 from shared.addresses import normal
 from shared.cloudevents import Event
 from shared.errors import Rejected
 from shared.events.catalogue import ALERTS, COMMANDS, CONTACTS, EVENT_TYPES, MESSAGES, SERVICES
-from shared.events.gallra import AlertRaised, AlertResolved, PurgeCommand
+from shared.events.gallra import AlertRaised, PurgeCommand
 from shared.events.platform import (
     Contact,
     ContactRemoved,
@@ -31,9 +30,7 @@ from shared.holder import PurgeDesk
 from shared.ids import new_id
 from shared.postgres import Connection
 
-ALERT: Final = "ops-alert"
 VERIFY: Final = "verify-address"
-_SUBJECT: Final = 300  # characters of an alert's summary that go into a mail
 
 _TOPICS: Final = (CONTACTS, SERVICES, MESSAGES, ALERTS, COMMANDS)
 CONSUMES: Final = [event_type for event_type in EVENT_TYPES if event_type.topic in _TOPICS]
@@ -46,17 +43,18 @@ class Handlers:
     Attributes:
         address_key: Of the HMAC by which addresses are found again, and links recognised.
         links: Where links in mails lead.
-        oncall: Addresses that alerts go to.
+        oncall: Who is told of alerts.
     """
 
     planner: Planner
     desk: PurgeDesk
     address_key: bytes
     links: str
-    oncall: Sequence[str]
+    oncall: OnCall
 
     async def handle(self, tx: Connection, events: Sequence[Event]) -> None:
         """Handle events one after the other: a contact's history must be told in order."""
+        await self.oncall.alive(tx)
         for event in events:
             match event.data:
                 case Contact() as contact:
@@ -69,10 +67,8 @@ class Handlers:
                     await _keep_service(tx, event, step)
                 case MessageRequested() as request:
                     await self.planner.plan(tx, event, request)
-                case AlertResolved() as over:
-                    await self._alert_over(tx, event, over)
-                case AlertRaised() as alert:
-                    await self._alert(tx, event, alert)
+                case AlertRaised() as alert:  # or that it is over
+                    await self.oncall.take(tx, alert, event.time)
                 case PurgeCommand():
                     await self.desk.take(tx, event)
                 case _:
@@ -156,46 +152,6 @@ class Handlers:
             at=event.time,
         )
         await self.planner.outbox.announce(tx, event.time, [anchored], cause=event)
-
-    async def _alert(self, tx: Connection, event: Event, alert: AlertRaised) -> None:
-        now = self.planner.clock.now()
-        rounds = await alert_store.raise_alert(
-            tx, alert.fingerprint, alert.severity, alert.summary, now
-        )
-        if rounds is not None:
-            await self._mail_oncall(tx, event, alert, "raised", rounds)
-
-    async def _alert_over(self, tx: Connection, event: Event, over: AlertResolved) -> None:
-        now = self.planner.clock.now()
-        rounds = await alert_store.resolve_alert(tx, over.fingerprint, now)
-        if rounds is not None:
-            await self._mail_oncall(tx, event, over, "resolved", rounds)
-
-    async def _mail_oncall(
-        self, tx: Connection, event: Event, alert: AlertRaised, state: str, rounds: int
-    ) -> None:
-        params: dict[str, Any] = {
-            "severity": "resolved" if state == "resolved" else alert.severity,
-            "summary": shorten(alert.summary, _SUBJECT, placeholder=" …"),  # one line of it
-            "state": state,
-            "labels": sorted(alert.labels.items()),
-            "runbook": alert.runbook,
-        }
-        told = f"{alert.fingerprint}/{rounds}/{state}"
-        # A fingerprint may be any length.
-        message = self.planner.message(f"alert-{sha256(told.encode()).hexdigest()}", ALERT, params)
-        people = [
-            Candidate(
-                None,
-                await self._recipient(tx, address),
-                "en",
-                verified=True,
-                basis_since=None,
-                suppressions=(),
-            )
-            for address in self.oncall
-        ]
-        await self.planner.write_to(tx, event, message, people)
 
 
 def _unknown_contact() -> Rejected:

@@ -61,7 +61,16 @@ class Settings(ServiceSettings):
         description="host:port where mail comes back, over LMTP or SMTP; empty for nowhere.",
     )
     oncall: Annotated[str, AfterValidator(_addresses)] = Field(
-        description="Addresses that alerts go to, separated by commas."
+        description="Addresses that alerts go to, separated by commas; of receivers in alerts.yaml"
+        " that have none of their own."
+    )
+    alert_webhook: str = Field(
+        default="",
+        pattern=r"^(https://\S+)?$",
+        description="Where alerts are passed on to in Alertmanager's format; none if empty.",
+    )
+    alert_webhook_secret: SecretStr | None = Field(
+        default=None, min_length=16, description="Key of the HMAC that such posts are signed with."
     )
     address_key: Annotated[SecretStr, AfterValidator(_key)] = Field(
         description="Key of the HMAC that finds addresses again and signs links, 32 bytes in"
@@ -72,5 +81,5 @@ class Settings(ServiceSettings):
         pattern=r"^https?://[A-Za-z0-9.:/_-]*[A-Za-z0-9]$",
         description="Where people reach this service: links in mails begin with it.",
     )
-    policies: Path = Field(description="Folder with messages.yaml and domains.yaml.")
+    policies: Path = Field(description="Folder with messages.yaml, domains.yaml and alerts.yaml.")
     entity: str = Field(default="provider-ab", description="Legal entity that writes the mails.")

@@ -27,7 +27,7 @@ CATEGORIES: Final = frozenset(
 )  # fmt: skip
 """What the privacy notice speaks of, and what Gallra itself keeps on top of it."""
 
-_NOT_CATEGORIES: Final = frozenset(("domains.yaml", "holders.yaml", "messages.yaml"))
+_NOT_CATEGORIES: Final = frozenset(("alerts.yaml", "domains.yaml", "holders.yaml", "messages.yaml"))
 
 Sentence = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
 

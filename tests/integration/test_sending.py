@@ -20,11 +20,12 @@ from tests.conftest import Database
 from tests.integration.events import event
 
 from gallra.stack.infrastructure import Ports
-from notifier import catalogue
+from notifier import alert_policy, catalogue
 from notifier.announcer import Announcer
 from notifier.audience import Limit
 from notifier.delivery import Patience
 from notifier.handlers import VERIFY, Handlers
+from notifier.oncall import OnCall
 from notifier.planning import Library, Planner
 from notifier.purge import NotifierHolder
 from notifier.sender import Pace, Sender
@@ -32,7 +33,7 @@ from notifier.smtp import Relay
 from shared.clock import VirtualClock
 from shared.errors import Rejected
 from shared.events import Data
-from shared.events.gallra import AlertRaised, AlertResolved, PurgeCommit, PurgePrepare
+from shared.events.gallra import PurgeCommit, PurgePrepare
 from shared.events.platform import (
     Audience,
     ContactAdded,
@@ -48,6 +49,7 @@ from shared.outbox import Outbox
 from shared.postgres import Pool, open_pool, transaction
 
 MESSAGES = Path(__file__).parents[2] / "policies" / "messages.yaml"
+ALERTS = MESSAGES.with_name("alerts.yaml")
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KEY = secrets.token_bytes(32)
 PATIENCE = Patience(jitter=0)
@@ -128,7 +130,10 @@ class Notifier:
         self.library = shared["library"]
         self.planner = Planner(**ours, entity="ab")
         links = "https://mail.provider.example"
-        self.handlers = Handlers(self.planner, desk, KEY, links, ["oncall@provider.example"])
+        policy = alert_policy.read(ALERTS.read_text(encoding="utf-8"))
+        people = ["oncall@provider.example"]
+        self.oncall = OnCall(policy, self.planner, KEY, links, people, since=NOW)
+        self.handlers = Handlers(self.planner, desk, KEY, links, self.oncall)
         self.sender = Sender(relay, **ours, links=links, link_key=KEY, pace=PACE, patience=patience)
         self.announcer = Announcer(outbox, self.clock, types, "ab")
 
@@ -426,30 +431,6 @@ async def _until(ready: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not ready():
             await asyncio.sleep(0.01)
-
-
-async def test_alerts_are_told_once(notifier: Notifier, server: Server) -> None:
-    alert = AlertRaised(fingerprint="f", severity="critical", summary="a disk is full")
-    over = AlertResolved(fingerprint="f", severity="info", summary="a disk is full")
-    for news in (alert, alert, over, over, alert):
-        await notifier.take(news)
-    await notifier.send()
-    subjects = [
-        line.partition(b": ")[2].decode()
-        for mail in server.mails
-        for line in (mail.content or b"").splitlines()
-        if isinstance(line, bytes) and line.startswith(b"Subject: ")
-    ]
-    raised, resolved = "[critical] a disk is full", "[resolved] a disk is full"
-    assert Counter(subjects) == Counter({raised: 2, resolved: 1})
-
-
-async def test_a_long_alert_is_cut_not_lost(notifier: Notifier, server: Server) -> None:
-    summary = "a disk\nis full " * 200
-    long = AlertRaised(fingerprint="f" * 200, severity="critical", summary=summary)
-    await notifier.take(long)
-    await notifier.send()
-    assert len(server.mails) == 1
 
 
 @pytest.mark.usefixtures("server")

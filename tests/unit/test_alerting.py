@@ -71,8 +71,8 @@ class World:
         if after is not None:
             self.alerts[name] = after
 
-    def over(self, name: str, **labels: str) -> None:
-        self.say(name, over=True, **labels)
+    def over(self, name: str, *, at: datetime | None = None, **labels: str) -> None:
+        self.say(name, over=True, at=at, **labels)
 
     def look(self) -> None:
         counted: dict[str, list[datetime]] = {}
@@ -627,7 +627,7 @@ def test_no_critical_alert_is_lost(done: Sequence[Act]):
 
 
 def critical_ones(done: Iterable[Act]) -> dict[datetime, str]:
-    """Return the alerts that became critical, by the instant, where nothing else happens to them."""
+    """Return the alerts that became critical, by the instant, if nothing else happened then."""
     stands: dict[str, Severity | None] = {}
     found: dict[datetime, str] = {}
     seconds = [act[0] for act in done]

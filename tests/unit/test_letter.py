@@ -45,13 +45,35 @@ PARAMS: dict[str, Any] = {
     "holder": "crm",
     "due": "2026-12-01T01:00:00Z",
 }
-ALERT = {
+ALERT: dict[str, Any] = {
+    "kind": "alert",
     "severity": "critical",
-    "summary": "purge overdue at holder crm",
-    "state": "firing",
-    "labels": [["holder", "crm"]],
-    "runbook": "purge-overdue",
+    "about": {"summary": "purge overdue at holder crm", "name": "", "others": 0},
+    "count": 1,
+    "count_over": 0,
+    "alerts": [
+        {
+            "severity": "critical",
+            "summary": "purge overdue at holder crm",
+            "labels": [["holder", "crm"]],
+            "since": "2026-11-23T10:15:00+00:00",
+            "runbook": "purge-overdue",
+            "new": True,
+            "acknowledged": False,
+        }
+    ],
+    "more": 0,
+    "over": [],
+    "more_over": 0,
+    "link": "https://mail.provider.example/a/x",
 }
+
+
+def labelled(labels: object) -> dict[str, Any]:
+    [alert] = ALERT["alerts"]
+    return {**ALERT, "alerts": [{**alert, "labels": labels}]}
+
+
 HEADERS = [
     "Auto-Submitted",
     "Content-Language",
@@ -190,10 +212,17 @@ def test_an_alert_makes_a_mail():
     written = write(ALERTS, "en", ALERT, internal)
     assert written.subject == "[critical] purge overdue at holder crm"
     assert "holder: crm" in written.text
-    assert "Runbook:  purge-overdue" in written.text
+    assert "Runbook: purge-overdue" in written.text
+    assert "https://mail.provider.example/a/x" in written.text
     assert "Legal basis" not in written.text
     check(mailed(written))
-    assert "Runbook" not in write(ALERTS, "en", {**ALERT, "runbook": None}).text
+    check(mailed(write(ALERTS, "sv", ALERT, internal)))
+    for kind in ("digest", "heartbeat", "resolved", "reminder", "escalation"):
+        check(mailed(write(ALERTS, "en", {**ALERT, "kind": kind}, internal)))
+    [alert] = ALERT["alerts"]
+    without = {**ALERT, "alerts": [{**alert, "runbook": ""}], "link": ""}
+    assert "Runbook" not in write(ALERTS, "en", without).text
+    assert "Acknowledge" not in write(ALERTS, "en", without).html
 
 
 def test_the_templates_are_those_of_the_catalogue():
@@ -279,7 +308,7 @@ def test_a_mail_has_a_largest_size():
 
 def _slots() -> Iterator[tuple[str, str]]:
     yield from ((t, p) for t in sorted(TEMPLATES) for p in PARAMS)
-    yield from ((ALERTS, p) for p in ALERT if p != "labels")
+    yield from ((ALERTS, p) for p in ALERT)
 
 
 @pytest.mark.parametrize("injection", INJECTIONS)
@@ -312,7 +341,7 @@ def test_a_parameter_that_would_break_the_subject_is_refused_before_it_is_sealed
 def test_no_label_of_an_alert_adds_a_header(injection: str):
     text = INJECTIONS[injection]
     try:
-        raw = sealed(write(ALERTS, "en", {**ALERT, "labels": [[text, text]]}))
+        raw = sealed(write(ALERTS, "en", labelled([[text, text]])))
     except Rejected:
         return
     if raw is not None:
@@ -388,7 +417,7 @@ def test_a_missing_parameter_is_refused(template: str):
 @pytest.mark.parametrize("labels", [7, "text", [1], [["a", "b", "c"]], {"a": "b"}])
 def test_an_unfit_parameter_is_refused(labels: object):
     with pytest.raises(Rejected) as refusal:
-        write(ALERTS, "en", {**ALERT, "labels": labels})
+        write(ALERTS, "en", labelled(labels))
     assert refusal.value.code == "unfit-parameter"
 
 

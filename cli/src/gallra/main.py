@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
 hold_app = typer.Typer(help="Legal holds.", no_args_is_help=True)
+alert_app = typer.Typer(help="Alerts and silences.", no_args_is_help=True)
 deadline_app = typer.Typer(help="Until when a record is kept.", no_args_is_help=True)
 erasure_app = typer.Typer(help="Requests to erase.", no_args_is_help=True)
 purge_app = typer.Typer(help="Purge jobs.", no_args_is_help=True)
@@ -35,6 +36,7 @@ certificate_app = typer.Typer(help="Deletion certificates.", no_args_is_help=Tru
 policy_app = typer.Typer(help="Retention policies.", no_args_is_help=True)
 dlq_app = typer.Typer(help="Events that were set aside.", no_args_is_help=True)
 for name, group in {
+    "alert": alert_app,
     "topics": topics_app,
     "deadline": deadline_app,
     "erasure": erasure_app,
@@ -364,6 +366,72 @@ def _held(work: Callable[[], Any]) -> Any:
         return asyncio.run(work())
     except (NoStackError, Rejected, DocumentError) as error:
         _fail(error)
+
+
+Url = Annotated[str | None, typer.Option(help="Of the notifier.")]
+
+
+@alert_app.command("list")
+def alert_list(url: Url = None, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """List what stands, who looks after it, and what is silenced."""
+    from gallra import alerts  # noqa: PLC0415
+
+    found = _held(lambda: alerts.standing(data, url))
+    quiet = _held(lambda: alerts.silences(data, url))
+    lines = [*map(alerts.in_words, found), *map(alerts.silence_in_words, quiet)]
+    said = {"alerts": found, "silences": quiet}
+    _print(said, as_json, lambda: "\n".join(lines) or "all is well")
+
+
+@alert_app.command("ack")
+def alert_ack(
+    fingerprints: list[str],
+    by: Annotated[str, typer.Option(help="Account of the person who looks after them.")],
+    url: Url = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Say that somebody looks after alerts: nobody is reminded, and nobody else is told."""
+    from gallra import alerts  # noqa: PLC0415
+
+    found = _held(lambda: alerts.acknowledge(data, url, fingerprints, by=by))
+    if not found["acknowledged"]:
+        _fail("none of these alerts stands; `gallra alert list` shows those that do")
+    words = f"{', '.join(found['acknowledged'])}: acknowledged until {found['until']}"
+    _print(found, as_json, lambda: words)
+
+
+@alert_app.command("silence")
+def alert_silence(  # noqa: PLR0917 - options are named by who calls
+    matchers: Annotated[list[str], typer.Argument(help="Such as holder=crm; all must fit.")],
+    lasts: Annotated[str, typer.Option("--for", help="How long, such as 2h.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    by: Annotated[str, typer.Option(help="Account of the person who decided it.")],
+    url: Url = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Tell nobody of alerts that fit, for a while; of grave ones as the policy allows."""
+    from gallra import alerts  # noqa: PLC0415
+
+    made = _held(lambda: alerts.silence(data, url, matchers, lasts=lasts, by=by, reason=reason))
+    _print(made, as_json, lambda: f"{made['silenceID']}")
+    for kind, until in made["ends_earlier_for"].items():
+        _say(f"{kind.replace('_', ' ')} alerts are silenced until {until} only")
+
+
+@alert_app.command("unsilence")
+def alert_unsilence(
+    silence_id: str,
+    by: Annotated[str, typer.Option(help="Account of the person who says so.")],
+    url: Url = None,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """End a silence before its time."""
+    from gallra import alerts  # noqa: PLC0415
+
+    _held(lambda: alerts.unsilence(data, url, silence_id, by=by))
+    print("ended")
 
 
 @erasure_app.command("accept")

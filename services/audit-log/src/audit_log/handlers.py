@@ -14,6 +14,7 @@ from shared.cloudevents import Event
 from shared.events import BY_TYPE
 from shared.events.catalogue import ACTIONS, ALERTS, COMMANDS, DECISIONS, DELIVERIES, EVENT_TYPES
 from shared.events.gallra import (
+    AlertAcknowledged,
     DeliveryChanged,
     ErasureAccepted,
     HoldPlaced,
@@ -23,6 +24,8 @@ from shared.events.gallra import (
     PolicyPlanApproved,
     PurgeCommand,
     PurgeJobApproved,
+    SilenceEnded,
+    SilencePlaced,
 )
 from shared.events.platform import ActionPerformed
 from shared.holder import PurgeDesk
@@ -140,9 +143,13 @@ def draft(event: Event, *, keep_network: bool = False) -> Draft:
             who = {name: content.pop(name) for name in names if content.get(name) is not None}
             found_by = Search(event.type.name, actor=who["by"], target=event.data.hold_id)
             return _draft(event, Kind.HOLD, {"who": who, "what": content}, found_by)
-        case PurgeJobApproved() | PolicyPlanApproved() | ErasureAccepted():
+        case (
+            PurgeJobApproved() | PolicyPlanApproved() | ErasureAccepted()
+            | AlertAcknowledged() | SilencePlaced() | SilenceEnded()
+        ):  # fmt: skip
             who = {"by": content.pop("by")}
-            target = content.get("plan") or content.get("record_id") or content["category"]
+            names = ("plan", "record_id", "fingerprint", "silence_id", "category")
+            target = next(content[name] for name in names if content.get(name))
             found_by = Search(event.type.name, actor=who["by"], target=target)
             return _draft(event, Kind.EVENT, {"who": who, "what": content}, found_by)
         case _:

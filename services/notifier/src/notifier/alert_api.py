@@ -5,19 +5,20 @@ from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from litestar import Request, Response, delete, get, post
+from litestar import Request, delete, get, post
 from litestar.datastructures import State
 from litestar.exceptions import ClientException, NotFoundException
+from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.response import Template
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from notifier import alert_store, alert_words
 from notifier.alert_policy import NAME, Matcher, Matchers, Severity
-from notifier.alerting import Said
+from notifier.alerting import Alert, Said
 from notifier.oncall import OnCall
 from shared import logs
 from shared.errors import Rejected
-from shared.postgres import Pool, transaction
+from shared.postgres import Connection, Pool, transaction
 
 _NAME: Final = 200  # characters of a label's name or value that are kept
 _LABELS: Final = 50
@@ -90,7 +91,7 @@ class PostedAlerts(Posted):
 
 
 @post("/api/v1/alerts", status_code=202)
-async def take(state: State, data: PostedAlerts) -> dict[str, Any]:
+async def take(state: State, data: JSONBody[PostedAlerts]) -> dict[str, Any]:
     """Take the alerts that an Alertmanager posts; the same ones again change nothing."""
     pool: Pool = state.pool
     oncall: OnCall = state.oncall
@@ -110,7 +111,7 @@ async def standing(state: State) -> dict[str, Any]:
     """Return what stands: its group, who looks after it, and what keeps it quiet."""
     pool: Pool = state.pool
     oncall: OnCall = state.oncall
-    async with transaction(pool) as tx:
+    async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
         return {"alerts": await oncall.overview(tx)}
 
 
@@ -130,7 +131,7 @@ class Acknowledging(Posted):
 
 
 @post("/api/v1/alerts/acknowledgements", status_code=200)
-async def acknowledge(state: State, data: Acknowledging) -> dict[str, Any]:
+async def acknowledge(state: State, data: JSONBody[Acknowledging]) -> dict[str, Any]:
     """Note who looks after alerts; those that do not stand are left out of the answer."""
     pool: Pool = state.pool
     oncall: OnCall = state.oncall
@@ -173,7 +174,7 @@ class PostedSilence(Posted):
 
 
 @post("/api/v1/silences")
-async def silence(state: State, data: PostedSilence) -> dict[str, Any]:
+async def silence(state: State, data: JSONBody[PostedSilence]) -> dict[str, Any]:
     """Silence alerts; grave ones are silenced for no longer than the policy allows."""
     pool: Pool = state.pool
     oncall: OnCall = state.oncall
@@ -207,7 +208,7 @@ async def silences(state: State) -> dict[str, Any]:
 
 
 @delete("/api/v1/silences/{silence_id:uuid}", status_code=200)
-async def unsilence(state: State, silence_id: UUID, by: str) -> dict[str, Any]:
+async def unsilence(state: State, silence_id: FromPath[UUID], by: FromQuery[str]) -> dict[str, Any]:
     """End a silence before its time."""
     pool: Pool = state.pool
     oncall: OnCall = state.oncall
@@ -221,7 +222,7 @@ async def unsilence(state: State, silence_id: UUID, by: str) -> dict[str, Any]:
 
 
 @get("/a/{token:str}", include_in_schema=False)
-async def asked(state: State, token: str) -> Template:
+async def asked(state: State, token: FromPath[str]) -> Template:
     """Show what the link in a mail acknowledges, and a button; nothing changes yet.
 
     Programs that look through mail follow links: only the button does anything.
@@ -230,24 +231,23 @@ async def asked(state: State, token: str) -> Template:
 
 
 @post("/a/{token:str}", include_in_schema=False, status_code=200)
-async def answered(
-    state: State, token: str, request: Request[Any, Any, Any]
-) -> Template | Response[Any]:
+async def answered(state: State, token: FromPath[str], request: Request[Any, Any, Any]) -> Template:
     """Acknowledge what a mail told, as far as it still stands."""
     pool: Pool = state.pool
     oncall: OnCall = state.oncall
     form = await request.form()
     by = str(form.get("by") or "")
+    problem = ""
     async with transaction(pool) as tx:
         told, at = await _told(oncall, tx, token)
         try:
             await oncall.acknowledge(tx, [a.fingerprint for a in told], by=by, told_at=at)
         except Rejected:
-            return await _page(state, token, problem="Say who you are, in at most 200 characters.")
-    return await _page(state, token, done=True)
+            problem = "Say who you are, in at most 200 characters."
+    return await _page(state, token, done=not problem, problem=problem)
 
 
-async def _told(oncall: OnCall, tx: Any, token: str) -> Any:
+async def _told(oncall: OnCall, tx: Connection, token: str) -> tuple[list[Alert], datetime]:
     try:
         return await oncall.told(tx, token)
     except Rejected as error:
@@ -257,7 +257,7 @@ async def _told(oncall: OnCall, tx: Any, token: str) -> Any:
 async def _page(state: State, token: str, *, done: bool = False, problem: str = "") -> Template:
     pool: Pool = state.pool
     oncall: OnCall = state.oncall
-    async with transaction(pool) as tx:
+    async with pool.acquire() as tx:
         told, at = await _told(oncall, tx, token)
     now = oncall.planner.clock.now()
     alerts = [

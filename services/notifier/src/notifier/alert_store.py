@@ -42,6 +42,19 @@ async def standing(tx: Connection) -> list[Alert]:
 
 
 async def standing_of(tx: Connection, fingerprints: Collection[str]) -> list[Alert]:
+    """Return those of some alerts that stand."""
+    rows = await tx.fetch(
+        f"""
+        SELECT {_ALERT} FROM alert
+         WHERE fingerprint = ANY($1) AND resolved_at IS NULL
+      ORDER BY raised_at, fingerprint
+        """,  # noqa: S608 - a constant
+        list(fingerprints),
+    )
+    return [_alert(row) for row in rows]
+
+
+async def standing_to_change(tx: Connection, fingerprints: Collection[str]) -> list[Alert]:
     """Return those of some alerts that stand; nobody else changes them meanwhile."""
     rows = await tx.fetch(
         f"""

@@ -13,6 +13,7 @@ LISTED: Final = 20
 _LABELS: Final = 10  # of an alert that a mail shows
 _VALUE: Final = 100  # characters of one
 _SUMMARY: Final = 500
+_LONGEST_LINK: Final = 500
 _HEADLINE: Final = 250
 # What no mail may hold, see notifier.letter: a service that names things oddly must be heard too.
 _UNFIT: Final = re.compile(
@@ -118,7 +119,7 @@ def _shown(alert: Alert, runbooks: str) -> dict[str, Any]:
         "summary": plain(alert.summary, _SUMMARY),
         "labels": labels(alert.labels),
         "since": alert.raised_at.isoformat(),
-        "runbook": runbook and f"{base}{runbook}",
+        "runbook": runbook and f"{base}{runbook}"[:_LONGEST_LINK],
     }
 
 

@@ -32,7 +32,13 @@ from notifier.planning import Planner
 from shared import logs
 from shared.addresses import normal
 from shared.errors import Rejected
-from shared.events.gallra import AlertRaised, AlertResolved
+from shared.events.gallra import (
+    AlertAcknowledged,
+    AlertRaised,
+    AlertResolved,
+    SilenceEnded,
+    SilencePlaced,
+)
 from shared.ids import new_id
 from shared.postgres import Connection, Pool, sole, transaction
 
@@ -204,6 +210,8 @@ class OnCall:
     ) -> list[Alert]:
         """Note that *by* looks after alerts; return those that stand and so are looked after.
 
+        Like a silence it is a decision, and so goes into the master log.
+
         Args:
             tx: The transaction.
             fingerprints: Of the alerts.
@@ -216,10 +224,12 @@ class OnCall:
         who = _named(by, "by")
         now = self.planner.clock.now()
         until = now + self.policy.acknowledged_for
-        known = await alert_store.standing_of(tx, fingerprints)
+        known = await alert_store.standing_to_change(tx, fingerprints)
         found = [a for each in known if (a := acknowledged(each, who, told_at, now, until))]
         for alert in found:
             await alert_store.put(tx, alert)
+        decided = [AlertAcknowledged(fingerprint=a.fingerprint, by=who, until=until) for a in found]
+        await self.planner.outbox.announce(tx, now, decided)
         return found
 
     async def told(self, tx: Connection, token: str) -> tuple[list[Alert], datetime]:
@@ -268,11 +278,26 @@ class OnCall:
             ends_at,
         )
         await alert_store.add_silence(tx, silence, now)
+        placed = SilencePlaced(
+            silence_id=str(silence.id),
+            matchers=tuple(map(str, matchers)),
+            reason=silence.reason,
+            by=silence.by,
+            starts_at=begins,
+            ends_at=ends_at,
+        )
+        await self.planner.outbox.announce(tx, now, [placed])
         return silence
 
     async def unsilence(self, tx: Connection, id_: UUID, *, by: str) -> bool:
         """End a silence; return False if there is none that lasts."""
-        return await alert_store.end_silence(tx, id_, _named(by, "by"), self.planner.clock.now())
+        who = _named(by, "by")
+        now = self.planner.clock.now()
+        if not await alert_store.end_silence(tx, id_, who, now):
+            return False
+        ended = SilenceEnded(silence_id=str(id_), by=who)
+        await self.planner.outbox.announce(tx, now, [ended])
+        return True
 
     async def overview(self, tx: Connection) -> list[dict[str, Any]]:
         """Return what stands, the gravest first, and why nobody is told of it if so."""

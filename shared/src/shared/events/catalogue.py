@@ -58,7 +58,7 @@ COMMANDS = Topic("retention.purge-commands.v1", "holder", _HOLDERS)
 RESULTS = Topic("holders.purge-results.v1", "chunk id", ("retention",))
 STATUS = Topic("holders.status.v1", "holder", ("retention",))
 DELIVERIES = Topic("notifier.deliveries.v1", "message id:recipient token", ("audit-log",))
-ALERTS = Topic("ops.alerts.v1", "fingerprint", ("notifier", "audit-log"))
+ALERTS = Topic("ops.alerts.v1", "fingerprint or silence id", ("notifier", "audit-log"))
 CHECKPOINTS = Topic("audit.checkpoints.v1", "origin")
 
 TOPICS: Final = (
@@ -163,6 +163,11 @@ EVENT_TYPES: Final = (
     ),
     EventType("ops.alert.raised.v1", ALERTS, gallra.AlertRaised, lambda d: d.fingerprint),
     EventType("ops.alert.resolved.v1", ALERTS, gallra.AlertResolved, lambda d: d.fingerprint),
+    EventType(
+        "ops.alert.acknowledged.v1", ALERTS, gallra.AlertAcknowledged, lambda d: d.fingerprint
+    ),
+    EventType("ops.silence.placed.v1", ALERTS, gallra.SilencePlaced, lambda d: d.silence_id),
+    EventType("ops.silence.ended.v1", ALERTS, gallra.SilenceEnded, lambda d: d.silence_id),
     EventType(
         "audit.checkpoint.published.v1", CHECKPOINTS, gallra.CheckpointPublished, lambda d: d.origin
     ),

@@ -314,6 +314,32 @@ class AlertResolved(AlertRaised):
     """What an alert told of is over."""
 
 
+class AlertAcknowledged(Data):
+    """Somebody looks after an alert until then: nobody else is told of it."""
+
+    fingerprint: Name
+    by: Name
+    until: Instant
+
+
+class SilencePlaced(Data):
+    """Nobody is told of alerts that fit all *matchers*, such as ``holder="crm"``, for a while."""
+
+    silence_id: Name
+    matchers: Annotated[tuple[Text, ...], Field(min_length=1, max_length=50)]
+    reason: Text
+    by: Name
+    starts_at: Instant
+    ends_at: Instant
+
+
+class SilenceEnded(Data):
+    """Somebody ended a silence before its time."""
+
+    silence_id: Name
+    by: Name
+
+
 class CheckpointPublished(Data):
     """The master log signed its state; the note is a C2SP tlog-checkpoint."""
 

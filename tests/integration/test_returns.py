@@ -309,6 +309,17 @@ async def test_a_bounce_settles_a_doubt(
     assert await stands(notifier, delivery) == ("bounced", "reported")
 
 
+async def test_a_bounce_stops_the_mail_from_being_sent_again(
+    notifier: Notifier, listener: Listener, server: Server
+) -> None:
+    server.break_off = True
+    delivery = await sent(notifier)
+    await notifier.sender.report_broken(notifier.pool)
+    assert (await stands(notifier, delivery))[0] == "queued", "in doubt it is sent again"
+    await listener.bring(bounce(), path(delivery))
+    assert await stands(notifier, delivery) == ("suppressed", "hard-bounce")
+
+
 async def test_a_complaint(notifier: Notifier, listener: Listener, server: Server) -> None:
     delivery = await sent(notifier, **NEWS)
     later = NOW + timedelta(hours=1)

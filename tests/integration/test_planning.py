@@ -163,6 +163,20 @@ async def test_where_an_address_is_dead_the_customers_others_are_told(
     assert [row["reason"] for row in rows] == ["hard-bounce"]
 
 
+async def test_an_address_that_the_relay_says_is_none_gets_no_more(
+    notifier: Notifier, relay: BadRelay
+) -> None:
+    relay.says["ops1@customer.example"] = b"550 5.1.1 no such user\r\n"
+    await notifier.know(1, 2)
+    await notifier.take(message(), message(message_id="m-2", send_after=NOW + DAY))
+    await notifier.send()
+    assert await notifier.states() == {"accepted": 1, "bounced": 1, "queued": 1, "suppressed": 1}
+    await notifier.take(message(message_id="m-3"))
+    notifier.clock.advance(DAY)
+    await notifier.send()
+    assert reached(relay) == ["ops2"] * 3
+
+
 # Windows that move
 
 

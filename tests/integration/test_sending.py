@@ -28,6 +28,7 @@ from notifier.handlers import VERIFY, Handlers
 from notifier.oncall import OnCall
 from notifier.planning import Library, Planner
 from notifier.purge import NotifierHolder
+from notifier.refusals import Refusals
 from notifier.sender import Pace, Sender
 from notifier.smtp import Relay
 from shared.clock import VirtualClock
@@ -134,7 +135,15 @@ class Notifier:
         people = ["oncall@provider.example"]
         self.oncall = OnCall(policy, self.planner, KEY, links, people, since=NOW)
         self.handlers = Handlers(self.planner, desk, KEY, links, self.oncall)
-        self.sender = Sender(relay, **ours, links=links, link_key=KEY, pace=PACE, patience=patience)
+        self.sender = Sender(
+            relay,
+            **ours,
+            refusals=Refusals(outbox, self.clock, types, "ab"),
+            links=links,
+            link_key=KEY,
+            pace=PACE,
+            patience=patience,
+        )
         self.announcer = Announcer(outbox, self.clock, types, "ab")
 
     async def take(self, *facts: Data) -> None:

@@ -73,6 +73,7 @@ def build(settings: Settings) -> Service:
         links=settings.public_url,
         oncall=oncall,
     )
+    refusals = Refusals(outbox, clock, types, settings.entity)
     sender = Sender(
         relay=_relay(settings),
         outbox=outbox,
@@ -80,13 +81,13 @@ def build(settings: Settings) -> Service:
         types=types,
         library=library,
         limits=limits,
+        refusals=refusals,
         sender=settings.mail_from,
         links=settings.public_url,
         link_key=key,
         pace=Pace(settings.smtp_connections, settings.smtp_batch),
     )
     domain = settings.mail_from.rpartition("@")[2]
-    refusals = Refusals(outbox, clock, types, settings.entity)
     announcer = Announcer(outbox, clock, types, settings.entity)
     consumer = Consumer(
         group="notifier",

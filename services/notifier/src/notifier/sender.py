@@ -15,10 +15,11 @@ from datetime import datetime
 from typing import Final
 
 from notifier import letter, store, tokens
-from notifier.audience import Limits, limit_of, verdict
+from notifier.audience import ALL, Limits, limit_of, verdict
 from notifier.catalogue import MessageType
 from notifier.delivery import Patience
 from notifier.planning import HOLDER, Library, form
+from notifier.refusals import Refusals
 from notifier.smtp import Answer, Connection, Outgoing, Relay, RelayAwayError
 from shared import logs
 from shared.addresses import on_the_wire
@@ -27,6 +28,7 @@ from shared.errors import Rejected
 from shared.events.gallra import AlertRaised, AlertResolved
 from shared.events.platform import RecordAnchored
 from shared.outbox import Outbox
+from shared.postgres import Connection as Transaction
 from shared.postgres import Pool, transaction
 
 _FORMS: Final = 64  # messages of which a process remembers what their mails share
@@ -76,6 +78,7 @@ class Sender:
     types: Mapping[str, MessageType]
     library: Library
     limits: Limits
+    refusals: Refusals
     sender: str
     links: str
     link_key: bytes
@@ -128,7 +131,7 @@ class Sender:
             except RelayAwayError as away:
                 _log.warning("the mail relay is away", job="send", step=str(away))
             async with transaction(pool) as tx:
-                await store.settle(tx, outcomes, self.clock.now())
+                await self._settle(tx, outcomes)
 
     async def _open(self, pool: Pool, connection: Connection) -> None:
         """Connect before anything is marked: while the relay is away nothing is in doubt."""
@@ -159,8 +162,14 @@ class Sender:
         ]
         now = self.clock.now()
         async with transaction(pool) as tx:
-            await store.settle(tx, outcomes, now)
+            await self._settle(tx, outcomes)
             return await store.claim(tx, now, worker, self.pace.batch, busy)
+
+    async def _settle(self, tx: Transaction, outcomes: Sequence[store.Outcome]) -> None:
+        await store.settle(tx, outcomes, self.clock.now())
+        for outcome in outcomes:
+            if outcome.dead is not None:
+                await self.refusals.refuse(tx, outcome.dead, ALL, "hard-bounce")
 
     async def _send(
         self, pool: Pool, connection: Connection, batch: Sequence[store.Claimed]
@@ -265,7 +274,9 @@ class Sender:
             case "unknown":
                 return store.Outcome(claimed.id, "unknown", "lost-answer")
             case state:
-                return store.Outcome(claimed.id, state, None, reply)
+                dead = answer.reply is not None and answer.reply.bad_address
+                recipient = claimed.recipient if dead else None
+                return store.Outcome(claimed.id, state, None, reply, dead=recipient)
 
     async def report_broken(self, pool: Pool) -> None:
         """See to what is in doubt: what a lost sender left, and what was never answered.

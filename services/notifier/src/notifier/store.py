@@ -610,6 +610,7 @@ class Outcome:
 
     Attributes:
         counts: False if nothing was tried: the attempt is taken back.
+        dead: The recipient, if there turned out to be no such address.
     """
 
     id: UUID
@@ -618,6 +619,7 @@ class Outcome:
     reply: str | None = None
     next_try: datetime | None = None
     counts: bool = True
+    dead: str | None = None
 
 
 async def settle(tx: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
@@ -637,7 +639,7 @@ async def settle(tx: Connection, outcomes: Sequence[Outcome], now: datetime) -> 
          WHERE delivery.id = outcome.id
         """,
         now,
-        *([getattr(outcome, name) for outcome in outcomes] for name in Outcome.__slots__),
+        *([getattr(outcome, name) for outcome in outcomes] for name in Outcome.__slots__[:6]),
     )
 
 

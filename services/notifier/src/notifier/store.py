@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import starmap
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from notifier.audience import Candidate, Suppression
@@ -622,6 +622,9 @@ class Outcome:
     dead: str | None = None
 
 
+_SETTLED: Final = ("id", "state", "reason", "reply", "next_try", "counts")
+
+
 async def settle(tx: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
     """Note what became of attempts."""
     if not outcomes:
@@ -639,7 +642,7 @@ async def settle(tx: Connection, outcomes: Sequence[Outcome], now: datetime) -> 
          WHERE delivery.id = outcome.id
         """,
         now,
-        *([getattr(outcome, name) for outcome in outcomes] for name in Outcome.__slots__[:6]),
+        *([getattr(outcome, name) for outcome in outcomes] for name in _SETTLED),
     )
 
 

@@ -266,7 +266,7 @@ def test_what_gets_worse_is_told_again():
     world.acknowledge("x/a")
     world.say("x/a", "critical")
     world.run(MINUTE)
-    assert world.times == [30, 90]
+    assert world.times == [30, 60]
     assert world.told[-1][1].severity == "critical"
 
 

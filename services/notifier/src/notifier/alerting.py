@@ -56,7 +56,7 @@ class Alert:
     Attributes:
         raised_at: When it began, by whoever raised it.
         heard_at: The latest instant that anything said of it is about.
-        seen_at: When we first knew of it as grave as it is, by our own clock.
+        seen_at: When we first knew of it, by our own clock.
         resolved_at: When it was over; None while it stands.
         gone_at: When we knew that it was over, by our own clock.
         fresh: Nobody has looked since it was raised.
@@ -121,10 +121,10 @@ def heard(known: Alert | None, said: Said, at: datetime, now: datetime) -> Alert
         return over if at >= known.heard_at else None
     if at < known.heard_at or (at == known.heard_at and not _differs(known, said)):
         return None
-    return _again(known, said, at, now)
+    return _again(known, said, at)
 
 
-def _again(known: Alert, said: Said, at: datetime, now: datetime) -> Alert:
+def _again(known: Alert, said: Said, at: datetime) -> Alert:
     """Return an alert that stands and was raised once more."""
     grown = rank(said.severity) > rank(known.severity)
     return replace(
@@ -134,7 +134,6 @@ def _again(known: Alert, said: Said, at: datetime, now: datetime) -> Alert:
         labels=said.labels,
         runbook=said.runbook,
         heard_at=at,
-        seen_at=now if grown else known.seen_at,
         acknowledged=None if grown else known.acknowledged,
     )
 
@@ -455,17 +454,19 @@ class _View:
         if self.place:
             return self._escalated(alert, mark)
         if mark is None or mark.severity is None or rank(alert.severity) > rank(mark.severity):
-            return self._waited(alert, alert.seen_at), "new"
+            return self._waited(alert, mark), "new"
         until = None if alert.acknowledged is None else alert.acknowledged.until
         if until is not None and mark.at < until:
             return until, "unanswered"
         return None
 
-    def _waited(self, alert: Alert, since: datetime) -> datetime:
+    def _waited(self, alert: Alert, mark: Mark | None) -> datetime:
         if self.policy.is_at_once(alert.all_labels):
-            return since
-        waited = since + self.group.way.group_wait
-        return waited if alert.severity == "critical" else self._spaced(waited)
+            return alert.seen_at
+        waited = alert.seen_at + self.group.way.group_wait
+        # What is marked and not told was grave, whatever it is by now.
+        grave = alert.severity == "critical" or (mark is not None and mark.severity is None)
+        return waited if grave else self._spaced(waited)
 
     def _spaced(self, moment: datetime) -> datetime:
         """Return *moment*, or later if the group's last mail is not long ago."""
@@ -490,7 +491,7 @@ class _View:
 
     def _over_from(self, alert: Alert, mark: Mark) -> datetime:
         if mark.severity is None:  # it came and went, and nobody was told yet
-            return self._waited(alert, alert.seen_at)
+            return self._waited(alert, mark)
         return self._spaced((alert.gone_at or self.now) + self.group.way.group_wait)
 
     def _unanswered(self, standing: Iterable[Alert]) -> list[Alert]:

@@ -20,9 +20,11 @@ from bench.peers.peers import GO
 from bench.results import Section
 from bench.rig import Place, new_place, rig, serving
 
+from notifier import alert_policy
 from notifier.catalogue import read
 from notifier.handlers import Handlers
 from notifier.letter import Envelope, return_path, seal
+from notifier.oncall import OnCall
 from notifier.planning import Library, Planner, form
 from notifier.purge import NotifierHolder
 from notifier.smtp import Connection, Outgoing, Relay
@@ -146,7 +148,10 @@ def _parts() -> _Parts:
     types = read((POLICIES / "messages.yaml").read_text())
     planner = Planner(outbox, clock, types, library, {}, SENDER, "ab")
     desk = PurgeDesk("notifier", NotifierHolder(), outbox, clock)
-    return _Parts(Handlers(planner, desk, KEY, "https://x.example", ["o@x.example"]), library)
+    policy = alert_policy.read((POLICIES / "alerts.yaml").read_text())
+    links = "https://x.example"
+    oncall = OnCall(policy, planner, KEY, links, ["o@x.example"], since=clock.now())
+    return _Parts(Handlers(planner, desk, KEY, links, oncall), library)
 
 
 def _request() -> MessageRequested:

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from random import Random
-from textwrap import shorten
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +17,11 @@ from audit_log.conformity import Conformity, Version, judge
 from audit_log.handlers import draft
 from audit_log.leaf import PARTS, SIZE, TAG, Kind, Leaf, day_of
 from audit_log.receipt import Receipt
-from notifier import letter
+from notifier import alert_words, letter
+from notifier.alerting import Notice, Said, Section, heard
 from notifier.announcer import record_of
-from notifier.handlers import ALERT
 from notifier.letter import Envelope, Footing
+from notifier.oncall import ALERT
 from notifier.store import Change
 from notifier.template import shipped
 from shared.events import Data
@@ -156,20 +156,24 @@ def _delivered(number: str, message_type: str, at: datetime) -> DeliveryChanged:
 def mail(alert: AlertRaised, now: datetime, random: Random) -> list[RecordRegistered]:
     """Write on-call about an alert; return the records that the mail leaves at both services."""
     over = isinstance(alert, AlertResolved)
-    params = {
-        "severity": "resolved" if over else alert.severity,
-        "summary": shorten(alert.summary, 300, placeholder=" …"),
-        "state": "resolved" if over else "raised",
-        "labels": sorted(alert.labels.items()),
-        "runbook": alert.runbook,
-    }
-    delivery = UUID(int=random.getrandbits(128), version=4)
-    said = letter.write(
-        TEMPLATES, TEMPLATES.newest(ALERT), "en", params, Footing("", refusable=False)
+    said = Said(
+        alert.fingerprint, alert.severity, alert.summary, alert.labels, alert.runbook, over=over
     )
-    form = letter.prepare(said, sender="gallra@mail.example", name=f"m-{delivery}")
+    known = heard(None, said, now, now)
+    assert known is not None
+    new, gone = ((), (known,)) if over else ((known,), ())
+    section = Section("calendar", known.labels, new=new, standing=(), over=gone)
+    kind = "resolved" if over else "alert"
+    notice = Notice("n", "oncall", kind, (section,), "n", known.severity, counts=False)
+    params = alert_words.params(
+        notice, now, link="https://mail.example/a/x", runbooks="https://mail.example/runbooks/"
+    )
+    delivery = UUID(int=random.getrandbits(128), version=4)
+    version = TEMPLATES.newest(ALERT)
+    words = letter.write(TEMPLATES, version, "en", params, Footing("", refusable=False))
+    form = letter.prepare(words, sender="gallra@mail.example", name=f"m-{delivery}")
     written = letter.seal(form, Envelope(delivery, ONCALL), now)
-    assert params["state"].encode() in written
+    assert version.label.encode() in written
     assert f"<{delivery}@mail.example>".encode() in written
     sent = Change(
         1, delivery, f"m-{delivery}", ALERT, None, "t-oncall", "accepted", registers=True, at=now

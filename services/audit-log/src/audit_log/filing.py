@@ -37,6 +37,7 @@ _ACTION_OF_KEYS: Final = {
     "log-keys-changed": KEYS_CHANGED,
     "tenant-keys-destroyed": "audit.key.destroyed.v1",
 }
+_DECIDED_ON: Final = ("plan", "record_id", "fingerprint", "silence_id")
 _ENVELOPED: Final = (Kind.EVENT, Kind.POLICY_VERSION, Kind.HOLD)
 """Kinds of entries that came as events: their content names time, type, source and id."""
 
@@ -167,9 +168,10 @@ def _said(
     elif leaf[_CLASS] != _NOT_PERSONAL:
         data = content["data"]
         customer, target, outcome = data["customer_id"] or "", data["message_id"], data["state"]
-    elif person is not None:  # who agrees: to a plan, an erasure, or the purge of a category
+    elif person is not None:  # who decides: of a plan, an erasure, an alert, a silence, a purge
         data = content["data"]
-        target = data.get("plan") or data.get("record_id") or data["category"]
+        found = (data[name] for name in _DECIDED_ON if data.get(name))
+        target = next(found, None) or data["category"]
     said = None if event is None else identity(content["source"], content["id"])
     time = datetime.fromisoformat(content["time"])
     return time, customer, person, content["type"], target, outcome, None, said

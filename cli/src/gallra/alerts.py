@@ -6,12 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
-
+from gallra.ask import act
 from gallra.stackfile import read
 from shared.errors import Rejected
 
-_WITHIN: Final = 30  # seconds
 _LENGTH: Final = re.compile(r"(\d{1,6})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _MATCHER: Final = re.compile(r'\s*([^\s=!~"]+)\s*(=~|!~|!=|=)\s*("?)(.*?)\3\s*', re.DOTALL)
@@ -65,22 +63,7 @@ async def _ask(
     params: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     base = url or read(data).urls["notifier"]
-    try:
-        async with httpx.AsyncClient(base_url=base, timeout=_WITHIN) as client:
-            answer = await client.request(method, f"/api/v1{path}", json=said, params=params)
-    except httpx.HTTPError as error:
-        raise Rejected(f"the notifier at {base} does not answer: {error}") from error
-    if answer.is_error:
-        raise Rejected(_detail(answer))
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def _detail(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        return f"the notifier answers {answer.status_code}"
+    return await act(method, f"{base}/api/v1{path}", said, params)
 
 
 def length(text: str) -> timedelta:

@@ -4,12 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from audit_log.checkpoint import Checkpoint, Verifier
 from audit_log.leaf import commitment, part_digest
 from audit_log.proof import Proof
-from gallra.ask import ask
+from gallra.ask import answered
 from gallra.stackfile import read
 from retention.certificate import SAYS, TITLE, fingerprint
 from shared.canonical import canonical
@@ -21,13 +19,13 @@ _CLOSED = "retention.purge-job.closed.v1"
 async def fetch(data: Path, job: str) -> bytes:
     """Return the certificate of a closed purge job."""
     url = f"{read(data).urls['retention']}/api/v1/purges/{job}/certificate"
-    return (await _asked(url)).content
+    return (await answered(url)).content
 
 
 async def jobs(data: Path) -> list[dict[str, Any]]:
     """Return the newest purge jobs."""
     found: list[dict[str, Any]] = (
-        await _asked(f"{read(data).urls['retention']}/api/v1/purges")
+        await answered(f"{read(data).urls['retention']}/api/v1/purges")
     ).json()["purges"]
     return found
 
@@ -35,18 +33,9 @@ async def jobs(data: Path) -> list[dict[str, Any]]:
 async def show(data: Path, job: str) -> dict[str, Any]:
     """Return a purge job with its chunks."""
     found: dict[str, Any] = (
-        await _asked(f"{read(data).urls['retention']}/api/v1/purges/{job}")
+        await answered(f"{read(data).urls['retention']}/api/v1/purges/{job}")
     ).json()
     return found
-
-
-async def _asked(url: str) -> httpx.Response:
-    try:
-        return await ask(url)
-    except httpx.HTTPStatusError as error:
-        if error.response.is_client_error:
-            raise Rejected(error.response.json()["detail"], code="refused") from None
-        raise
 
 
 def check(file: bytes, *keys: Verifier) -> tuple[dict[str, Any], Checkpoint]:

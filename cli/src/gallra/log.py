@@ -4,21 +4,20 @@ Exit codes: 0 it is so; 1 it is not, and the text says what is wrong; 2 the call
 log is intact but not complete.
 """
 
-import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
+from gallra.terminal import DEFAULT_DATA, AsJson, Data, fail, run
+
 log_app = typer.Typer(help="The master log.", no_args_is_help=True)
 
-Data = Annotated[Path, typer.Option("--data", help="Folder that holds all state of the stack.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Vkey = Annotated[
     str | None,
     typer.Option(help="Key of the log, from elsewhere than the log: a vkey, or a file with it."),
@@ -27,29 +26,7 @@ Url = Annotated[
     str | None,
     typer.Option(help="Address of the public log, up to /log, or of a mirror (file://, s3://)."),
 ]
-DEFAULT_DATA: Final = Path(".data")
 _INCOMPLETE: Final = 4
-
-T = TypeVar("T")
-
-
-def _fail(text: object, code: int = 1) -> NoReturn:
-    print(f"gallra: {text}", file=sys.stderr)
-    raise typer.Exit(code)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    import httpx  # noqa: PLC0415
-
-    from gallra.stackfile import NoStackError  # noqa: PLC0415
-    from shared.errors import Rejected  # noqa: PLC0415
-
-    try:
-        return asyncio.run(work)
-    except Rejected as error:
-        _fail(error, 2 if error.code == "beyond-the-log" else 1)
-    except (NoStackError, OSError, httpx.HTTPError) as error:
-        _fail(error)
 
 
 @contextmanager
@@ -92,18 +69,18 @@ def verify(  # noqa: PLR0913, PLR0917 - options are named by who calls
     key = _key(vkey)
     if offline is not None:
         if key is None:
-            _fail("--offline needs --vkey, a key of the log that you have from elsewhere", 2)
+            fail("--offline needs --vkey, a key of the log that you have from elsewhere", 2)
         _tell(verification.offline(offline, key), as_json)
         return
     if end is not None and end <= first:
-        _fail("--to must lie behind --from", 2)
+        fail("--to must lie behind --from", 2)
     with _progress() as progress:
         if url is not None:
-            verdict = _run(verification.public(url, key, progress))
+            verdict = run(verification.public(url, key, progress))
         else:
             kept = None if since is None else since.read_text(encoding="utf-8")
             span = verification.Span(first, end, kept, state)
-            verdict = _run(verification.database(data, key, span, progress))
+            verdict = run(verification.database(data, key, span, progress))
     _tell(verdict, as_json)
 
 
@@ -113,7 +90,7 @@ def _key(given: str | None) -> str | None:
     try:
         return Path(given).read_text(encoding="utf-8")
     except OSError as error:
-        _fail(f"--vkey is neither a key nor a file: {error}", 2)
+        fail(f"--vkey is neither a key nor a file: {error}", 2)
 
 
 def _tell(verdict: Any, as_json: bool) -> None:
@@ -137,7 +114,7 @@ def tenant_key(
     """Write the key by which a customer finds its entries in the public log."""
     from gallra import verification  # noqa: PLC0415
 
-    written = _run(verification.tenant_key(data, customer))
+    written = run(verification.tenant_key(data, customer))
     out.touch(mode=0o600)
     out.write_text(json.dumps(written, indent=2), encoding="utf-8")
     print(f"{out}: give it to the customer and to nobody else")
@@ -155,7 +132,7 @@ def my_entries(
 
     held = json.loads(key.read_text(encoding="utf-8"))
     with _progress() as progress:
-        found = _run(verification.my_entries(held, url, _key(vkey), progress))
+        found = run(verification.my_entries(held, url, _key(vkey), progress))
     if as_json:
         print(json.dumps({**asdict(found), "complete": not found.missing}, indent=2))
     else:
@@ -174,7 +151,7 @@ def conformity(url: Url = None, vkey: Vkey = None, data: Data = DEFAULT_DATA) ->
     from gallra import verification  # noqa: PLC0415
 
     with _progress() as progress:
-        found = _run(verification.conformity(data, url, _key(vkey), progress))
+        found = run(verification.conformity(data, url, _key(vkey), progress))
     wrong = False
     for kind, indexes in found.items():
         print(f"{kind:12} {indexes or 'none'}")
@@ -192,14 +169,14 @@ def mirror(
     from gallra import verification  # noqa: PLC0415
 
     with _progress() as progress:
-        size = _run(verification.mirror(data, target, progress))
+        size = run(verification.mirror(data, target, progress))
     print(f"{target}: {size} entries")
 
 
 @log_app.command("prove")
 def prove(index: int, data: Data = DEFAULT_DATA) -> None:
     """Print the .tlog-proof of an entry."""
-    print(_run(_get(data, f"/api/v1/entries/{index}/proof")), end="")
+    print(run(_get(data, f"/api/v1/entries/{index}/proof")), end="")
 
 
 Text = Annotated[str | None, typer.Option()]
@@ -229,16 +206,16 @@ def search(  # noqa: PLR0913, PLR0917 - one for each way to search
         "outcome": outcome, "channel": channel, "from": start, "to": end,
     }  # fmt: skip
     if form == "evidence" and out is None:
-        _fail("--format evidence needs --out FILE.zip", 2)
+        fail("--format evidence needs --out FILE.zip", 2)
     given = {name: value for name, value in asked.items() if value is not None}
     with _progress() as progress:
         sink: Callable[[bytes], object]
         if out is None:
             sink = sys.stdout.buffer.write
-            _run(verification.export(data, form, given, sink, progress))
+            run(verification.export(data, form, given, sink, progress))
         else:
             with out.open("wb") as file:
-                _run(verification.export(data, form, given, file.write, progress))
+                run(verification.export(data, form, given, file.write, progress))
 
 
 async def _get(data: Path, path: str) -> str:

@@ -1,41 +1,16 @@
 """The commands about mail; the work is done in :mod:`gallra.mailing`."""
 
-import asyncio
 import json
 import sys
-from collections.abc import Coroutine
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
 
+from gallra.terminal import DEFAULT_DATA, AsJson, Data, run
+
 mail_app = typer.Typer(help="Who got which mail.", no_args_is_help=True)
-
-Data = Annotated[Path, typer.Option("--data", help="Folder that holds all state of the stack.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_DATA: Final = Path(".data")
-
-T = TypeVar("T")
-
-
-def _fail(text: object, code: int = 1) -> NoReturn:
-    print(f"gallra: {text}", file=sys.stderr)
-    raise typer.Exit(code)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    import httpx  # noqa: PLC0415
-
-    from gallra.stackfile import NoStackError  # noqa: PLC0415
-    from shared.errors import Rejected  # noqa: PLC0415
-
-    try:
-        return asyncio.run(work)
-    except httpx.HTTPStatusError as error:
-        _fail(error.response.json().get("detail", error))
-    except (Rejected, NoStackError, OSError, httpx.HTTPError) as error:
-        _fail(error)
 
 
 def _print(found: Any, as_json: bool, text: str) -> None:
@@ -47,7 +22,7 @@ def report(message: str, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> 
     """Tell how far a message is: who has it, who does not, and why."""
     from gallra import mailing  # noqa: PLC0415
 
-    found = _run(mailing.report(data, message))
+    found = run(mailing.report(data, message))
     _print(found, as_json, mailing.in_words(found))
 
 
@@ -71,7 +46,7 @@ def list_(  # noqa: PLR0913, PLR0917 - each is one thing to look for
         "from": start, "to": end,
     }  # fmt: skip
     given = {name: value for name, value in asked.items() if value is not None}
-    found = _run(mailing.deliveries(data, message, given))
+    found = run(mailing.deliveries(data, message, given))
     lines = [
         f"{d['delivery_id']}  {d['state']:10}  {d['message_type']:24}  {d['message_id']}"
         for d in found
@@ -84,7 +59,7 @@ def show(delivery: str, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> N
     """Tell every step that a delivery took."""
     from gallra import mailing  # noqa: PLC0415
 
-    found = _run(mailing.delivery(data, delivery))
+    found = run(mailing.delivery(data, delivery))
     _print(found, as_json, mailing.steps_in_words(found))
 
 
@@ -97,7 +72,7 @@ def proof(
     """Write what proves a delivery's last step offline: see `gallra log verify --offline`."""
     from gallra import mailing  # noqa: PLC0415
 
-    package = _run(mailing.proof(data, delivery))
+    package = run(mailing.proof(data, delivery))
     out.write_bytes(package)
     print(f"{out}: check it with gallra log verify --offline {out} --vkey KEY")
 
@@ -107,7 +82,7 @@ def resend(delivery: str, data: Data = DEFAULT_DATA) -> None:
     """Send a mail anew, as a delivery of its own that is linked to the first."""
     from gallra import mailing  # noqa: PLC0415
 
-    print(_run(mailing.act(data, delivery, "resend"))["delivery_id"])
+    print(run(mailing.have(data, delivery, "resend"))["delivery_id"])
 
 
 @mail_app.command("send-again")
@@ -115,7 +90,7 @@ def send_again(delivery: str, data: Data = DEFAULT_DATA) -> None:
     """Send a mail in doubt once more, under the same Message-ID."""
     from gallra import mailing  # noqa: PLC0415
 
-    print(_run(mailing.act(data, delivery, "send-again"))["state"])
+    print(run(mailing.have(data, delivery, "send-again"))["state"])
 
 
 @mail_app.command()
@@ -129,7 +104,7 @@ def reconcile(
     from gallra import mailing  # noqa: PLC0415
 
     text = relay_log.read_text(encoding="utf-8", errors="replace")
-    done = _run(mailing.reconcile(data, text, complete_until))
+    done = run(mailing.reconcile(data, text, complete_until))
     _print(
         done,
         as_json,
@@ -153,7 +128,7 @@ def preview(
     from gallra import mailing  # noqa: PLC0415
 
     params = dict(pair.split("=", 1) for pair in param or () if "=" in pair)
-    made = _run(mailing.preview(data, template, message_type or template, params, locale))
+    made = run(mailing.preview(data, template, message_type or template, params, locale))
     if html is not None:
         html.write_text(made["html"], encoding="utf-8")
     print(f"Subject: {made['subject']}\n\n{made['text']}")
@@ -174,5 +149,5 @@ def breach(  # noqa: PLR0913, PLR0917 - what the law asks for
     from gallra import mailing  # noqa: PLC0415
 
     told = mailing.Breach(service, what, advice, aware_since, drill=drill, to_all=to_all)
-    found = _run(mailing.breach(data, told, lambda line: print(line, file=sys.stderr, flush=True)))
+    found = run(mailing.breach(data, told, lambda line: print(line, file=sys.stderr, flush=True)))
     _print(found, as_json, mailing.in_words(found))

@@ -10,8 +10,9 @@ from typing import Any, Final
 import httpx
 from aiokafka import AIOKafkaProducer
 
-from gallra.ask import ask
+from gallra.ask import act, answered
 from gallra.stackfile import Stack, read
+from notifier.delivery import OPEN
 from retention.law import breach_due
 from shared.cloudevents import encode
 from shared.errors import Rejected
@@ -23,17 +24,16 @@ from shared.outbox import make_producer
 _SOURCE: Final = "//gallra/cli"
 _NOTIFIER: Final = "//gallra/notifier"
 _LOOK_EVERY: Final = 0.5  # seconds
-_OPEN: Final = ("queued", "sending", "deferred")
 
 
 async def report(data: Path, message: str) -> dict[str, Any]:
     """Return how far a message is, with the customers whom it did not reach."""
     stack = read(data)
-    found: dict[str, Any] = (await ask(_url(stack, f"messages/{message}"))).json()
+    found: dict[str, Any] = (await answered(_url(stack, f"messages/{message}"))).json()
     unreached: list[str] = []
     cursor = ""
     while True:
-        page = (await ask(_url(stack, f"messages/{message}/unreached"), cursor=cursor)).json()
+        page = (await answered(_url(stack, f"messages/{message}/unreached"), cursor=cursor)).json()
         unreached += page["customers"]
         if page["cursor"] is None:
             return {**found, "unreached": unreached}
@@ -49,7 +49,7 @@ async def deliveries(
     cursor: str | None = None
     while True:
         asked = {**given, **({"cursor": cursor} if cursor else {})}
-        page = (await ask(_url(read(data), path), **asked)).json()
+        page = (await answered(_url(read(data), path), **asked)).json()
         found += page["deliveries"]
         cursor = page["cursor"]
         if cursor is None:
@@ -58,7 +58,7 @@ async def deliveries(
 
 async def delivery(data: Path, id_: str) -> dict[str, Any]:
     """Return a delivery and every step that it took."""
-    found: dict[str, Any] = (await ask(_url(read(data), f"deliveries/{id_}"))).json()
+    found: dict[str, Any] = (await answered(_url(read(data), f"deliveries/{id_}"))).json()
     return found
 
 
@@ -68,19 +68,19 @@ async def proof(data: Path, id_: str) -> bytes:
     last = (await delivery(data, id_))["history"][-1]
     log = stack.urls["audit_log"]
     asked = {"source": _NOTIFIER, "event_id": last["event_id"]}
-    entry = (await ask(f"{log}/api/v1/events", **asked)).json()["entry"]
-    return (await ask(f"{log}{entry}/evidence")).content
+    entry = (await answered(f"{log}/api/v1/events", **asked)).json()["entry"]
+    return (await answered(f"{log}{entry}/evidence")).content
 
 
-async def act(data: Path, id_: str, what: str) -> dict[str, Any]:
+async def have(data: Path, id_: str, what: str) -> dict[str, Any]:
     """Have something done with a delivery."""
-    return await _post(_url(read(data), f"deliveries/{id_}/{what}"), {})
+    return await act("POST", _url(read(data), f"deliveries/{id_}/{what}"), {})
 
 
 async def reconcile(data: Path, log: str, complete_until: str) -> dict[str, Any]:
     """Settle what is in doubt with the relay's own log."""
     body = {"log": log, "complete_until": complete_until}
-    return await _post(_url(read(data), "reconciliations"), body)
+    return await act("POST", _url(read(data), "reconciliations"), body)
 
 
 async def preview(
@@ -88,14 +88,7 @@ async def preview(
 ) -> dict[str, Any]:
     """Return the mail that a template makes."""
     body = {"message_type": message_type, "params": params, "locale": locale}
-    return await _post(_url(read(data), f"templates/{template}/preview"), body)
-
-
-async def _post(url: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    async with httpx.AsyncClient(timeout=60) as http:
-        answer = await http.post(url, json=body)
-    found: dict[str, Any] = answer.raise_for_status().json()
-    return found
+    return await act("POST", _url(read(data), f"templates/{template}/preview"), body)
 
 
 def _url(stack: Stack, path: str) -> str:
@@ -156,7 +149,7 @@ async def breach(data: Path, told: Breach, say: Callable[[str], None]) -> dict[s
         if line != shown:
             say(line)
             shown = line
-        if found is not None and not any(found["states"].get(state) for state in _OPEN):
+        if found is not None and not any(found["states"].get(state) for state in OPEN):
             break
         await asyncio.sleep(_LOOK_EVERY)
     clock = {"aware_since": aware.isoformat(), "due": due.isoformat()}

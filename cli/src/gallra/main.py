@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import typer
 
 from gallra.log import log_app
 from gallra.mail import mail_app
+from gallra.terminal import DEFAULT_DATA, AsJson, Data, fail
 
 app = typer.Typer(
     help="Keeps a cloud provider's promises about personal data, and proves it.",
@@ -50,22 +51,13 @@ for name, group in {
 }.items():
     app.add_typer(group, name=name)
 
-Data = Annotated[Path, typer.Option("--data", help="Folder that holds all state of the stack.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ServiceName = Literal["audit-log", "retention", "notifier"]
-
-DEFAULT_DATA = Path(".data")
 
 
 def _say(text: str) -> None:
     """Tell a person how it goes, beside what is printed for programs."""
     if text:
         print(text, file=sys.stderr, flush=True)
-
-
-def _fail(text: object, code: int = 1) -> NoReturn:
-    print(f"gallra: {text}", file=sys.stderr)
-    raise typer.Exit(code)
 
 
 @app.command()
@@ -92,7 +84,7 @@ def up(
     try:
         stack.up(data.absolute(), port, external, policies or stack.POLICIES, say)
     except stack.StackError as error:
-        _fail(error, 3 if "is held by" in str(error) else 1)
+        fail(error, 3 if "is held by" in str(error) else 1)
 
 
 def _show(data: Path) -> None:
@@ -134,7 +126,7 @@ def migrate(
     try:
         applied = asyncio.run(apply(dsn, service.replace("-", "_")))
     except (MigrationError, OSError) as error:
-        _fail(error)
+        fail(error)
     _print(applied, as_json, lambda: "\n".join(applied) or "nothing to do")
 
 
@@ -145,8 +137,8 @@ def _from_environment(name: str) -> str:
         try:
             return Path(path).read_text(encoding="utf-8").strip()
         except OSError as error:
-            _fail(f"{name}_FILE cannot be read: {error}")
-    _fail(f"set {name}, or {name}_FILE to a file that holds it", 2)
+            fail(f"{name}_FILE cannot be read: {error}")
+    return fail(f"set {name}, or {name}_FILE to a file that holds it", 2)
 
 
 def _print(value: Any, as_json: bool, words: Callable[[], str]) -> None:
@@ -180,7 +172,7 @@ def demo(
         stack = read(data)
         figures = asyncio.run(run(stack, _say, name or f"d{new_id().hex[-8:]}"))
     except (NoStackError, DemoError) as error:
-        _fail(error)
+        fail(error)
     _print(asdict(figures), as_json, lambda: tell(stack, figures))
     if figures.problems:
         raise typer.Exit(1)
@@ -214,7 +206,7 @@ def report(
         try:
             date.fromisoformat(day or "2000-01-01")
         except ValueError:
-            _fail(f"--{option.replace('_', '-')} takes a day such as 2026-12-31", 2)
+            fail(f"--{option.replace('_', '-')} takes a day such as 2026-12-31", 2)
     params = {option: day for option, day in days.items() if day}
     path = "/report" if form == "html" else "/api/v1/report"
     try:
@@ -222,7 +214,7 @@ def report(
         answer = httpx.get(base + path, params={**params, "format": form}, timeout=60)
         answer.raise_for_status()
     except (NoStackError, httpx.HTTPError) as error:
-        _fail(error)
+        fail(error)
     sys.stdout.write(answer.text)
 
 
@@ -237,7 +229,7 @@ def policy_check(
     try:
         policies = policy.load(folder)
     except DocumentError as error:
-        _fail(f"the policies in {folder} cannot be used:\n{error}")
+        fail(f"the policies in {folder} cannot be used:\n{error}")
     print(f"{len(policies.by_category)} policies, {len(policies.holders)} holders: all is well")
 
 
@@ -322,7 +314,7 @@ def _record(ref: str | None) -> tuple[str | None, str | None, str | None]:
         return None, None, None
     parts = ref.split("/", 2)
     if len(parts) < len(("holder", "category", "record_id")):
-        _fail("--record takes HOLDER/CATEGORY/RECORD_ID", 2)
+        fail("--record takes HOLDER/CATEGORY/RECORD_ID", 2)
     return parts[0], parts[1], parts[2]
 
 
@@ -330,7 +322,7 @@ def _day(text: str | None, option: str) -> date | None:
     try:
         return None if text is None else date.fromisoformat(text)
     except ValueError:
-        _fail(f"{option} takes a day such as 2026-12-31", 2)
+        fail(f"{option} takes a day such as 2026-12-31", 2)
 
 
 @hold_app.command("release")
@@ -365,7 +357,7 @@ def _held(work: Callable[[], Any]) -> Any:
     try:
         return asyncio.run(work())
     except (NoStackError, Rejected, DocumentError) as error:
-        _fail(error)
+        fail(error)
 
 
 Url = Annotated[str | None, typer.Option(help="Of the notifier.")]
@@ -396,7 +388,7 @@ def alert_ack(
 
     found = _held(lambda: alerts.acknowledge(data, url, fingerprints, by=by))
     if not found["acknowledged"]:
-        _fail("none of these alerts stands; `gallra alert list` shows those that do")
+        fail("none of these alerts stands; `gallra alert list` shows those that do")
     words = f"{', '.join(found['acknowledged'])}: acknowledged until {found['until']}"
     _print(found, as_json, lambda: words)
 
@@ -450,7 +442,7 @@ def erasure_accept(
     from gallra import erasures  # noqa: PLC0415
 
     if (record is None) == (subject is None):
-        _fail("name either --record or --subject", 2)
+        fail("name either --record or --subject", 2)
     if subject is not None:
         accepted = _held(lambda: erasures.accept_all_of(data, subject, by=by))
     else:
@@ -557,7 +549,7 @@ def certificate_verify(
         keys = [Verifier.parse(key) for key in vkey]
         statement, checkpoint = certificates.check(file.read_bytes(), *keys)
     except (Rejected, OSError) as error:
-        _fail(error)
+        fail(error)
     facts = {"valid": True, "statement": statement, "checkpoint_size": checkpoint.size}
     _print(facts, as_json, lambda: certificates.in_words(statement, checkpoint))
 
@@ -597,8 +589,8 @@ def _letters(data: Path, topic: str | None, work: Callable[[str, list[str]], Any
     from gallra.stackfile import NoStackError, read  # noqa: PLC0415
 
     if topic is not None and topic not in all_topics():
-        _fail(f"--topic takes one of {', '.join(all_topics())}", 2)
+        fail(f"--topic takes one of {', '.join(all_topics())}", 2)
     try:
         return asyncio.run(work(read(data).kafka, [topic] if topic else all_topics()))
     except NoStackError as error:
-        _fail(error)
+        fail(error)

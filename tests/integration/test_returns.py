@@ -581,7 +581,6 @@ async def test_two_bounces_at_once_are_one(notifier: Notifier, listener: Listene
     assert len(await registered(notifier)) == 1
 
 
-@pytest.mark.filterwarnings("ignore:.*deprecated inferred style")
 async def test_the_service_listens_where_it_is_told(
     notifier: Notifier, notifier_db: Database, infra: Infrastructure, topic_prefix: str
 ) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from litestar import get, post
 from litestar.datastructures import State
 from litestar.exceptions import ClientException, NotFoundException
-from litestar.params import JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from notifier import ledger, store
 from notifier.addresses import lookup
@@ -21,7 +21,7 @@ from notifier.planning import Library, Planner
 from notifier.reconciling import reconcile
 from notifier.template import LAYOUT, Locale
 from shared.ids import new_id
-from shared.postgres import Connection, Pool, transaction
+from shared.postgres import Pool, transaction
 
 _PAGE: Final = 100
 _CONFLICT: Final = 409
@@ -34,7 +34,7 @@ Stands = Annotated[DeliveryState | None, QueryParameter(name="state")]
 
 
 @get("/api/v1/messages")
-async def messages(state: State, before: datetime | None = None) -> dict[str, Any]:
+async def messages(state: State, before: FromQuery[datetime | None] = None) -> dict[str, Any]:
     """Return messages, newest first; continue with ``before`` the last one's request."""
     pool: Pool = state.pool
     async with pool.acquire() as tx:
@@ -44,42 +44,38 @@ async def messages(state: State, before: datetime | None = None) -> dict[str, An
 
 
 @get("/api/v1/messages/{message_id:str}")
-async def message(state: State, message_id: str) -> dict[str, Any]:
+async def message(state: State, message_id: FromPath[str]) -> dict[str, Any]:
     """Return a message and how far it is: who has it, who does not, and why."""
     pool: Pool = state.pool
     async with pool.acquire() as tx:
-        return await report(tx, message_id)
-
-
-async def report(tx: Connection, message_id: str) -> dict[str, Any]:
-    """Return what is known of a message.
-
-    Raises:
-        NotFoundException: there is none of this id.
-    """
-    found = await ledger.message(tx, message_id)
-    if found is None:
-        raise NotFoundException("there is no such message")
-    states = (await ledger.counts(tx, [message_id]))[message_id]
-    return {
-        **found,
-        "states": states,
-        "recipients": sum(states.values()),
-        "reasons": await ledger.reasons(tx, message_id),
-        "customers": await ledger.addressed(tx, message_id),
-    }
+        found = await ledger.message(tx, message_id)
+        if found is None:
+            raise NotFoundException("there is no such message")
+        states = (await ledger.counts(tx, [message_id]))[message_id]
+        return {
+            **found,
+            "states": states,
+            "recipients": sum(states.values()),
+            "reasons": await ledger.reasons(tx, message_id),
+            "customers": await ledger.addressed(tx, message_id),
+        }
 
 
 @get("/api/v1/messages/{message_id:str}/deliveries")
 async def message_deliveries(
-    state: State, message_id: str, stands: Stands = None, cursor: UUID | None = None
+    state: State,
+    message_id: FromPath[str],
+    stands: Stands = None,
+    cursor: FromQuery[UUID | None] = None,
 ) -> dict[str, Any]:
     """Return the deliveries of a message, newest first, a hundred at a time."""
     return await _page(state, Wanted(message_id=message_id, state=stands, before=cursor))
 
 
 @get("/api/v1/messages/{message_id:str}/unreached")
-async def unreached(state: State, message_id: str, cursor: str = "") -> dict[str, Any]:
+async def unreached(
+    state: State, message_id: FromPath[str], cursor: FromQuery[str] = ""
+) -> dict[str, Any]:
     """Return the customers of whom no contact has a message: they are to be told another way."""
     pool: Pool = state.pool
     async with pool.acquire() as tx:
@@ -90,13 +86,13 @@ async def unreached(state: State, message_id: str, cursor: str = "") -> dict[str
 @get("/api/v1/deliveries")
 async def deliveries(  # noqa: PLR0913, PLR0917 - each is one thing to look for
     state: State,
-    recipient: str | None = None,
-    customer: str | None = None,
+    recipient: FromQuery[str | None] = None,
+    customer: FromQuery[str | None] = None,
     message_type: Type = None,
     stands: Stands = None,
     since: Start = None,
     until: End = None,
-    cursor: UUID | None = None,
+    cursor: FromQuery[UUID | None] = None,
 ) -> dict[str, Any]:
     """Return deliveries that match, newest first, a hundred at a time.
 
@@ -121,7 +117,7 @@ async def deliveries(  # noqa: PLR0913, PLR0917 - each is one thing to look for
 
 
 @get("/api/v1/deliveries/{delivery_id:uuid}")
-async def delivery(state: State, delivery_id: UUID) -> dict[str, Any]:
+async def delivery(state: State, delivery_id: FromPath[UUID]) -> dict[str, Any]:
     """Return a delivery and every step that it took."""
     pool: Pool = state.pool
     async with pool.acquire() as tx:
@@ -134,7 +130,7 @@ async def delivery(state: State, delivery_id: UUID) -> dict[str, Any]:
 
 
 @post("/api/v1/deliveries/{delivery_id:uuid}/resend")
-async def resend(state: State, delivery_id: UUID) -> dict[str, Any]:
+async def resend(state: State, delivery_id: FromPath[UUID]) -> dict[str, Any]:
     """Send a mail anew, as a delivery of its own that is linked to the first."""
     pool: Pool = state.pool
     fresh = new_id()
@@ -149,7 +145,7 @@ async def resend(state: State, delivery_id: UUID) -> dict[str, Any]:
 
 
 @post("/api/v1/deliveries/{delivery_id:uuid}/send-again")
-async def send_again(state: State, delivery_id: UUID) -> dict[str, Any]:
+async def send_again(state: State, delivery_id: FromPath[UUID]) -> dict[str, Any]:
     """Send a mail in doubt once more, under the same Message-ID: somebody has decided so."""
     pool: Pool = state.pool
     async with transaction(pool) as tx:
@@ -203,7 +199,7 @@ class Draft:
 
 
 @post("/api/v1/templates/{name:str}/preview", status_code=200)
-async def preview(state: State, name: str, data: JSONBody[Draft]) -> dict[str, Any]:
+async def preview(state: State, name: FromPath[str], data: JSONBody[Draft]) -> dict[str, Any]:
     """Return the mail that the newest version of a template makes; nothing is sent."""
     planner: Planner = state.planner
     kind = planner.kind(data.message_type)

@@ -7,12 +7,9 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import TypeVar
 
-from pydantic import TypeAdapter
-
-from notifier import alert_api, alert_policy, api, links
+from notifier import alert_api, alert_policy, api, catalogue, links
 from notifier.announcer import Announcer
-from notifier.audience import Limit
-from notifier.catalogue import MessageType
+from notifier.audience import read_limits
 from notifier.feedback import Feedback
 from notifier.handlers import CONSUMES, Handlers
 from notifier.inbound import Inbound
@@ -28,7 +25,7 @@ from notifier.unreachable import Unreachable
 from notifier.webhook import Webhook
 from shared.bus import Consumer
 from shared.clock import SystemClock
-from shared.document import DocumentError, parse
+from shared.document import DocumentError
 from shared.holder import PurgeDesk
 from shared.outbox import Outbox
 from shared.postgres import Pool
@@ -43,8 +40,8 @@ def build(settings: Settings) -> Service:
     clock = SystemClock()
     outbox = Outbox("//gallra/notifier")
     desk = PurgeDesk(HOLDER, NotifierHolder(), outbox, clock)
-    types = _policy(settings, "messages.yaml", TypeAdapter(dict[str, MessageType]))
-    limits = _policy(settings, "domains.yaml", TypeAdapter(dict[str, Limit]))
+    types = _policy(settings, "messages.yaml", catalogue.read)
+    limits = _policy(settings, "domains.yaml", read_limits)
     library = Library()
     key = base64.b64decode(settings.address_key.get_secret_value())
     planner = Planner(
@@ -58,7 +55,7 @@ def build(settings: Settings) -> Service:
     )
     onward = _webhook(settings, clock)
     oncall = OnCall(
-        policy=_policy(settings, "alerts.yaml", TypeAdapter(alert_policy.Policy)),
+        policy=_policy(settings, "alerts.yaml", alert_policy.read),
         planner=planner,
         address_key=key,
         links=settings.public_url,
@@ -73,9 +70,10 @@ def build(settings: Settings) -> Service:
         links=settings.public_url,
         oncall=oncall,
     )
+    domain = settings.mail_from.rpartition("@")[2]
     refusals = Refusals(outbox, clock, types, settings.entity)
     sender = Sender(
-        relay=_relay(settings),
+        relay=_relay(settings, domain),
         outbox=outbox,
         clock=clock,
         types=types,
@@ -87,7 +85,6 @@ def build(settings: Settings) -> Service:
         link_key=key,
         pace=Pace(settings.smtp_connections, settings.smtp_batch),
     )
-    domain = settings.mail_from.rpartition("@")[2]
     announcer = Announcer(outbox, clock, types, settings.entity)
     consumer = Consumer(
         group="notifier",
@@ -130,9 +127,9 @@ def build(settings: Settings) -> Service:
     )
 
 
-def _policy(settings: Settings, name: str, kind: TypeAdapter[T]) -> T:
+def _policy(settings: Settings, name: str, read: Callable[[str], T]) -> T:
     try:
-        return parse(name, (settings.policies / name).read_text(encoding="utf-8"), kind)
+        return read((settings.policies / name).read_text(encoding="utf-8"))
     except (OSError, DocumentError) as error:
         raise SettingsError(f"GALLRA_POLICIES: {error}") from error
 
@@ -153,7 +150,7 @@ def _webhook(settings: Settings, clock: SystemClock) -> Webhook | None:
     return Webhook(settings.alert_webhook, secret.get_secret_value().encode(), clock)
 
 
-def _relay(settings: Settings) -> Relay:
+def _relay(settings: Settings, domain: str) -> Relay:
     host, _, port = settings.smtp.partition(":")
     password = settings.smtp_password
     return Relay(
@@ -162,5 +159,5 @@ def _relay(settings: Settings) -> Relay:
         user=settings.smtp_user,
         password=password.get_secret_value() if password else None,
         tls=ssl.create_default_context() if settings.smtp_starttls else None,
-        name=settings.mail_from.rpartition("@")[2],
+        name=domain,
     )

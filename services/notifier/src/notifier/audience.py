@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from pydantic import TypeAdapter
+
 from notifier.catalogue import MessageType
 from notifier.delivery import Reason, State
+from shared.document import parse
 
 ALL: Final = "all"
 OPTIONAL: Final = "optional"
@@ -125,6 +128,17 @@ def slots(start: datetime, limit: Limit, count: int) -> list[datetime]:
 
 Limits = Mapping[str, Limit]
 """By domain in lower case; ``*`` for all others."""
+
+_limits = TypeAdapter(dict[str, Limit])
+
+
+def read_limits(text: str) -> Limits:
+    """Return the limits in the YAML *text* of domains.yaml.
+
+    Raises:
+        DocumentError: a field is missing, unknown or unfit; the text says where.
+    """
+    return parse("domains.yaml", text, _limits)
 
 
 def limit_of(limits: Limits, domain: str) -> Limit:

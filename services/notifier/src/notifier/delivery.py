@@ -49,7 +49,6 @@ Reason = Literal[
     "lost-answer",
     "reported",  # by a bounce or complaint that came later
     "reconciled",  # with the relay's own log
-    "asked",  # by a person
 ]
 
 STEPS: Final[dict[State, frozenset[State]]] = {
@@ -69,7 +68,6 @@ STEPS: Final[dict[State, frozenset[State]]] = {
 
 WAITING: Final[frozenset[State]] = frozenset({"queued", "deferred"})
 OPEN: Final[frozenset[State]] = WAITING | frozenset[State]({"sending"})
-SETTLED: Final[frozenset[State]] = frozenset(STEPS) - OPEN
 
 
 @dataclass(frozen=True, slots=True)

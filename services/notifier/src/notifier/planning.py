@@ -106,12 +106,7 @@ class Planner:
         if cancels:  # nobody need hear that what they never heard of is off
             meant = {recipient: who for recipient, who in meant.items() if recipient in told}
         domains = {candidate.recipient: domain for candidate, domain in found}
-        due = max(now, request.send_after or now)
-        planned = await self._planned(tx, message, meant.values(), domains, due)
-        await store.add_deliveries(
-            tx, message.message_id, message.type, kind.priority, planned, now
-        )
-        await self.outbox.announce(tx, now, [self._body(message.message_id)], cause=event)
+        await self._keep(tx, event, message, kind, meant.values(), domains)
 
     async def write_to(
         self,
@@ -125,14 +120,27 @@ class Planner:
         self.check(message, kind)
         if not await store.add_message(tx, message):
             return False
-        now = self.clock.now()
         queued = [(person, Verdict("queued")) for person in people]
-        planned = await self._planned(tx, message, queued, {}, now)
+        await self._keep(tx, cause, message, kind, queued, {})
+        return True
+
+    async def _keep(
+        self,
+        tx: Connection,
+        cause: Event | None,
+        message: store.Message,
+        kind: MessageType,
+        meant: Iterable[tuple[Candidate, Verdict]],
+        domains: Mapping[str, str],
+    ) -> None:
+        """Put one delivery for each recipient into the ledger, and register the content."""
+        now = self.clock.now()
+        due = max(now, message.send_after or now)
+        planned = await self._planned(tx, message, meant, domains, due)
         await store.add_deliveries(
             tx, message.message_id, message.type, kind.priority, planned, now
         )
         await self.outbox.announce(tx, now, [self._body(message.message_id)], cause=cause)
-        return True
 
     def message(self, message_id: str, type_: str, params: Mapping[str, Any]) -> store.Message:
         """Return a message of our own, by the newest version of its type's template."""
@@ -258,7 +266,7 @@ class Planner:
             until = min(until, message.send_before)
         planned: list[store.Planned] = []
         for (person, verdict), turn in zip(people, turns, strict=True):
-            waits = {"queued": until if verdict.reason else turn}
+            waits = until if verdict.reason else turn
             planned.append(
                 store.Planned(
                     new_id(),
@@ -267,7 +275,7 @@ class Planner:
                     person.locale,
                     verdict.state,
                     verdict.reason,
-                    waits.get(verdict.state),
+                    waits if verdict.state == "queued" else None,
                 )
             )
         return planned

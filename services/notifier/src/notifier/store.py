@@ -267,10 +267,11 @@ _CANDIDATES = """
       JOIN recipient ON token = contact.recipient
  LEFT JOIN basis ON (basis.customer_id, basis.contact_id, message_type)
                   = (contact.customer_id, contact.contact_id, $4)
- LEFT JOIN (SELECT lookup, array_agg(scope ORDER BY scope) AS scopes,
-                   array_agg(reason ORDER BY scope) AS reasons,
-                   array_agg(since ORDER BY scope) AS sinces
-              FROM suppression GROUP BY lookup) AS held ON held.lookup = recipient.lookup
+ CROSS JOIN LATERAL (
+           SELECT array_agg(scope ORDER BY scope) AS scopes,
+                  array_agg(reason ORDER BY scope) AS reasons,
+                  array_agg(since ORDER BY scope) AS sinces
+             FROM suppression WHERE suppression.lookup = recipient.lookup) AS held
      WHERE NOT removed AND NOT contact.quarantined
 """
 

@@ -14,9 +14,6 @@ CREATE TABLE template (
 ALTER TABLE recipient
     ADD COLUMN domain text GENERATED ALWAYS AS (lower(substring(email FROM '@([^@]*)$'))) STORED;
 
-ALTER TABLE contact
-    ADD COLUMN asked_at timestamptz;      -- when the address was last asked if it is theirs
-
 -- Why a contact may get an optional type of message.
 CREATE TABLE basis (
     customer_id   text         NOT NULL,

@@ -73,7 +73,7 @@ async def effects(dsn: str) -> tuple[list[str], Counter[str]]:
 ALL = (["a", "b", "c"], Counter({"platform.records.v1": 3, "platform.records.v1.dlq": 1}))
 
 
-STATEMENTS = 16  # with those of the pool before and after
+STATEMENTS = 19  # with those of the pool before and after
 
 
 @pytest.mark.parametrize("last", range(1, STATEMENTS + 1))

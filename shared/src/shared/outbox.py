@@ -91,12 +91,10 @@ def _numbered(message: Message, number: int) -> Message:
 
 async def enqueue(tx: Connection, messages: Sequence[Message]) -> None:
     """Queue *messages* as they are."""
-    await tx.executemany(
-        """
-        INSERT INTO outbox (topic, key, header_names, header_values, value)
-             VALUES ($1, $2, $3, $4, $5)
-        """,
-        [
+    await tx.copy_records_to_table(
+        "outbox",
+        columns=["topic", "key", "header_names", "header_values", "value"],
+        records=[
             (m.topic, m.key, [n for n, _ in m.headers], [v for _, v in m.headers], m.value)
             for m in messages
         ],

@@ -37,19 +37,21 @@ class Announcer:
     entity: str
 
     async def announce(self, pool: Pool) -> None:
-        """Announce every step that was not announced yet."""
+        """Announce what was not announced yet; a part of it while mails wait to be sent."""
         while await self._some(pool):
             pass
 
     async def _some(self, pool: Pool) -> bool:
+        """Announce a part; return whether to go on."""
         async with transaction(pool) as tx:
             if not await sole(tx, "announce"):
                 return False
-            changes = await store.untold(tx, BATCH)
+            now = self.clock.now()
+            changes, more = await store.untold(tx, BATCH)
             news = [told for change in changes for told in self._news(change)]
             ids = [id_ for id_, _ in news]
-            await self.outbox.announce(tx, self.clock.now(), [data for _, data in news], ids=ids)
-        return bool(changes)
+            await self.outbox.announce(tx, now, [data for _, data in news], ids=ids)
+            return more and not await store.anything_due(tx, now)
 
     def _news(self, change: store.Change) -> list[tuple[str, Data]]:
         """Return what is told of a step, each with the id of its event."""

@@ -8,6 +8,7 @@ the process dies: they become ``unknown``, and their type says what is done abou
 import asyncio
 import random
 import secrets
+import sys
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -155,15 +156,15 @@ class Sender:
         self, pool: Pool, worker: int, outcomes: Sequence[store.Outcome]
     ) -> list[store.Claimed]:
         """Settle what was sent and mark what comes next, in one transaction."""
-        busy = [
-            domain
-            for domain, count in self._busy.items()
-            if count >= (limit_of(self.limits, domain).connections or count + 1)
-        ]
+        busy = [name for name, count in self._busy.items() if count >= self._most(name)]
         now = self.clock.now()
         async with transaction(pool) as tx:
             await self._settle(tx, outcomes)
             return await store.claim(tx, now, worker, self.pace.batch, busy)
+
+    def _most(self, domain: str) -> int:
+        """Return over how many connections at once mail may go to a domain that has a limit."""
+        return limit_of(self.limits, domain).connections or sys.maxsize
 
     async def _settle(self, tx: Transaction, outcomes: Sequence[store.Outcome]) -> None:
         await store.settle(tx, outcomes, self.clock.now())
@@ -185,11 +186,12 @@ class Sender:
             else:
                 mails.append((claimed, made))
         domains = {claimed.domain or "" for claimed, _ in mails}
-        self._busy.update(domains)
+        limited = {name for name in domains if limit_of(self.limits, name).connections}
+        self._busy.update(limited)
         try:
             answers = await connection.hand_over([mail for _, mail in mails])
         finally:
-            self._busy.subtract(domains)
+            self._busy.subtract(limited)
         after = self.clock.now()
         outcomes += [
             self._outcome(claimed, answer, after)

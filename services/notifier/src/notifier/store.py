@@ -805,34 +805,42 @@ class Change:
     at: datetime
 
 
-async def untold(tx: Connection, limit: int) -> list[Change]:
+async def untold(tx: Connection, limit: int) -> tuple[list[Change], bool]:
     """Return the next steps that were not announced, in order, and note that they now are.
 
-    Those of transactions that still run come later, so none is passed over.
+    Also returns whether there may be more.  Those of transactions that still run come later, so
+    none is passed over.
     """
-    found = await _untold(tx, limit)
-    if not found and await _look_further(tx):
-        found = await _untold(tx, limit)
-    if found:
-        await tx.execute("UPDATE announced SET position = $1", found[-1].position)
-    return found
+    rows = await _next_steps(tx, limit)
+    if not rows and await _look_further(tx):
+        rows = await _next_steps(tx, limit)
+    if rows:
+        await tx.execute("UPDATE announced SET position = $1", rows[-1]["position"])
+    names = Change.__slots__
+    return [Change(*(row[n] for n in names)) for row in rows if row["ended"]], bool(rows)
 
 
-async def _untold(tx: Connection, limit: int) -> list[Change]:
-    rows = await tx.fetch(
+async def _next_steps(tx: Connection, limit: int) -> list[Any]:
+    """Return what follows in the ledger; some may be of a transaction that is not looked at yet."""
+    return await tx.fetch(
         """
-        SELECT change.position, delivery, message_id, message_type, customer_id, recipient,
-               change.state, registers, at
-          FROM announced
-          JOIN delivery_change AS change
-            ON xact >= told_before AND xact < up_to AND change.position > announced.position
-          JOIN delivery ON delivery.id = change.delivery
-      ORDER BY change.position
-         LIMIT $1
+        WITH following AS MATERIALIZED (  -- by position alone: sorting all that waits takes long
+            SELECT change.*, xact >= told_before AND xact < up_to AS ended
+              FROM announced, LATERAL (
+                       SELECT *
+                         FROM delivery_change
+                        WHERE delivery_change.position > announced.position
+                     ORDER BY position
+                        LIMIT $1) AS change
+        )
+        SELECT position, delivery, message_id, message_type, customer_id, recipient,
+               following.state, registers, at, ended
+          FROM following
+          JOIN delivery ON delivery.id = delivery
+      ORDER BY position
         """,
         limit,
     )
-    return [Change(**row) for row in rows]
 
 
 async def _look_further(tx: Connection) -> bool:
@@ -840,8 +848,14 @@ async def _look_further(tx: Connection) -> bool:
     status = await tx.execute(
         """
         UPDATE announced
-           SET told_before = up_to, up_to = pg_snapshot_xmin(pg_current_snapshot()), position = 0
-         WHERE EXISTS (SELECT FROM delivery_change WHERE xact >= up_to)
+           SET told_before = up_to,
+               up_to = pg_snapshot_xmin(pg_current_snapshot()),
+               position = fresh.first - 1
+          FROM (SELECT min(change.position) AS first
+                  FROM delivery_change AS change, announced
+                 WHERE xact >= up_to
+                   AND xact < pg_snapshot_xmin(pg_current_snapshot())) AS fresh
+         WHERE fresh.first IS NOT NULL
         """
     )
     return status == "UPDATE 1"

@@ -52,7 +52,8 @@ async def _fill(place: Place, count: int) -> None:
     await connection.execute(
         """
         INSERT INTO message (message_id, type, template, params, requested_at)
-             SELECT 'm-' || n, ($2::text[])[1 + n % 4], 'news', '{}', $3::timestamptz + n * interval '1 day'
+             SELECT 'm-' || n, ($2::text[])[1 + n % 4], 'news', '{}',
+                    $3::timestamptz + n * interval '1 day'
                FROM generate_series(0, $1 - 1) AS n
         """,
         MESSAGES,

@@ -36,8 +36,8 @@ def _inlined(part: Any, root: dict[str, Any]) -> Any:
 
 
 def _narrowed(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[str]:
-    for choice in old.get("anyOf", [old]) if "anyOf" in new else []:
-        yield from min((list(_narrowed(choice, n, where)) for n in new["anyOf"]), key=len)
+    for choice in _choices(old) if "anyOf" in new else []:
+        yield from min((list(_narrowed(choice, n, where)) for n in _choices(new)), key=len)
     before, after = _values(old), _values(new)
     if after is not None and (before is None or not before <= after):
         yield f"{where}: a type or value is gone"
@@ -47,6 +47,20 @@ def _narrowed(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[
     for name in set(new.get("required", [])) - set(old.get("required", [])):
         yield f"{where}.{name}: required now"
     yield from _narrowed_parts(old, new, where)
+
+
+def _choices(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what *schema* is under each of its alternatives, all else included."""
+    rest = {word: part for word, part in schema.items() if word != "anyOf"}
+    return [_joined(rest, choice) for choice in schema.get("anyOf", [{}])]
+
+
+def _joined(rest: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
+    both = {"required": [*rest.get("required", []), *choice.get("required", [])]}
+    parts = rest.get("properties", {}), choice.get("properties", {})
+    names = dict.fromkeys([*parts[0], *parts[1]])
+    properties = {name: {**parts[0].get(name, {}), **parts[1].get(name, {})} for name in names}
+    return {**rest, **choice, **both, **({"properties": properties} if properties else {})}
 
 
 def _narrowed_limits(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[str]:

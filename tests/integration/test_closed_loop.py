@@ -235,9 +235,14 @@ async def test_silence_is_chased_and_told_once(retention: Retention) -> None:
     retention.clock.advance(ANSWER_WITHIN)
     assert named(await retention.sweep(), "PurgePrepare") == [prepare]
     retention.clock.advance(ALERT_AFTER)
-    [alert] = named(await retention.sweep(), "AlertRaised")
+    told = await retention.sweep()
+    [alert] = named(told, "AlertRaised")
     assert alert.fingerprint == "purge-unconfirmed/billing"
-    assert named(await retention.sweep(), "AlertRaised") == []
+    [notice] = named(told, "MessageRequested")
+    assert notice.message_type == notice.template == "holder-notice"
+    assert [person.email for person in notice.to] == ["billing-systems@gallra.example"]
+    later = await retention.sweep()
+    assert named(later, "AlertRaised") + named(later, "MessageRequested") == []
     await retention.take(answer(prepare, retention.clock.now()))
     [commit] = named(await retention.announced(), "PurgeCommit")
     await retention.take(answer(commit, retention.clock.now()))

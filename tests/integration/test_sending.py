@@ -36,6 +36,7 @@ from shared.errors import Rejected
 from shared.events import Data
 from shared.events.gallra import PurgeCommit, PurgePrepare
 from shared.events.platform import (
+    Addressee,
     Audience,
     ContactAdded,
     ContactChanged,
@@ -43,6 +44,7 @@ from shared.events.platform import (
     ContactVerified,
     MaintenanceWindow,
     MessageRequested,
+    ServiceReactivated,
     ServiceStarted,
 )
 from shared.holder import PurgeDesk, command_hash
@@ -59,6 +61,7 @@ AGREEMENT = {
     "template": "agreement-change",
     "params": {"from_day": "2027-01-01", "what": "x", "link": "https://provider.example/a"},
 }
+ANSWER = {"case": "R-1", "right": "access", "answer": "All we have of you is attached."}
 PARAMS = {"service": "sto2", "starts": "tonight", "ends": "tomorrow"}
 
 
@@ -248,19 +251,67 @@ async def test_one_address_gets_one_mail_whoever_has_it(notifier: Notifier, serv
         ({"customers": ["c-7"]}, set()),
         ({"roles": ["billing"]}, {1, 2, 3}),  # the type's own roles are always among them
         ({"customers": Audience(service="sv-2")}, {2}),
+        ({"customers": Audience(region="sto2")}, {2}),
+        ({"customers": Audience(service="sv-1", region="fra1")}, {1}),
+        ({"customers": Audience(service="sv-1", region="sto2")}, set()),
     ],
 )
 async def test_audience(
     notifier: Notifier, server: Server, changes: dict[str, Any], expected: set[int]
 ) -> None:
-    running = ServiceStarted(customer_id="c-2", service_id="sv-2", at=NOW)
+    for number, region in [(1, "fra1"), (2, "sto2")]:
+        fields: Any = {"customer_id": f"c-{number}", "service_id": f"sv-{number}", "at": NOW}
+        await notifier.take(ServiceStarted(**fields, region=region))
+        await notifier.take(ServiceReactivated(**fields))  # says nothing of the region
     await notifier.know(1, 2, 4)
     await notifier.know(3, roles=["billing"])
-    await notifier.take(running)
     await notifier.take(ContactRemoved(customer_id="c-4", contact_id="ct-4"))
     await notifier.take(message(**changes))
     await notifier.send()
     assert set(server.recipients) == {f"ops{n}@customer.example" for n in expected}
+
+
+async def test_people_who_are_no_contacts(notifier: Notifier, server: Server) -> None:
+    people = [
+        Addressee(email="Ann@home.EXAMPLE", locale="sv", customer_id="c-1"),
+        Addressee(email="Ann@home.example"),  # the same mailbox
+        Addressee(email="bo@home.example"),
+    ]
+    asked = message(
+        message_type="rights-answer",
+        template="rights-answer",
+        params=ANSWER,
+        customers=None,
+        roles=[],
+        to=people,
+    )
+    await notifier.take(asked)
+    await notifier.send()
+    assert server.recipients == Counter({"Ann@home.example": 1, "bo@home.example": 1})
+    rows = await notifier.pool.fetch("SELECT id::text FROM delivery")
+    for row in rows:
+        await purge(notifier, "contact.delivery", row["id"], "anonymise")
+    assert not await notifier.pool.fetchval("SELECT count(*) FROM recipient"), "the address, too"
+
+
+async def test_a_dead_address_is_not_written_to_by_name_either(
+    notifier: Notifier, server: Server
+) -> None:
+    server.answers = ["550 5.1.1 no such user"]
+    asked: dict[str, Any] = {
+        "message_type": "rights-answer",
+        "template": "rights-answer",
+        "params": ANSWER,
+        "customers": None,
+        "roles": [],
+        "to": [Addressee(email="gone@home.example")],
+    }
+    await notifier.take(message(**asked))
+    await notifier.send()
+    await notifier.take(message(**asked, message_id="m-2"))
+    await notifier.send()
+    assert await notifier.states() == {"bounced": 1, "suppressed": 1}
+    assert not server.mails
 
 
 async def test_a_changed_address_is_the_one_written_to(notifier: Notifier, server: Server) -> None:
@@ -304,7 +355,14 @@ async def test_optional_mail_waits_for_a_basis(notifier: Notifier, server: Serve
         ),
         ({"params": {**PARAMS, "service": "x\r\nBcc: evil@x.example"}}, "header-injection"),
         ({"params": {**PARAMS, "service": "=?utf-8?Q?A=0ABcc:_e@x?="}}, "header-injection"),
-        ({"customers": Audience(region="sto2")}, "unknown-audience"),
+        (
+            {"customers": None, "roles": [], "to": [Addressee(email="a@b.example")]},
+            "unknown-audience",
+        ),
+        (
+            {"message_type": "rights-answer", "template": "rights-answer", "params": ANSWER},
+            "unknown-audience",
+        ),
     ],
 )
 async def test_what_cannot_be_written_is_rejected(

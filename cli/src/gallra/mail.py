@@ -127,11 +127,33 @@ def preview(
     """Show the mail that a template makes; nothing is sent."""
     from gallra import mailing  # noqa: PLC0415
 
-    params = dict(pair.split("=", 1) for pair in param or () if "=" in pair)
-    made = run(mailing.preview(data, template, message_type or template, params, locale))
+    drafted = mailing.Draft(template, message_type or template, _params(param), locale)
+    made = run(mailing.preview(data, drafted))
     if html is not None:
         html.write_text(made["html"], encoding="utf-8")
     print(f"Subject: {made['subject']}\n\n{made['text']}")
+
+
+@mail_app.command("try")
+def try_(
+    template: str,
+    to: Annotated[str, typer.Option(help="The address that gets it.")],
+    message_type: Annotated[
+        str, typer.Option("--type", help="By default the template's name.")
+    ] = "",
+    param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; may be repeated.")] = None,
+    locale: Annotated[Literal["sv", "en"], typer.Option()] = "en",
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Send the mail that a template makes to one address; it is in the ledger as any other."""
+    from gallra import mailing  # noqa: PLC0415
+
+    drafted = mailing.Draft(template, message_type or template, _params(param), locale)
+    print(run(mailing.try_out(data, drafted, to))["message_id"])
+
+
+def _params(given: list[str] | None) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in given or () if "=" in pair)
 
 
 @mail_app.command()

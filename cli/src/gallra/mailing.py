@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -83,12 +83,32 @@ async def reconcile(data: Path, log: str, complete_until: str) -> dict[str, Any]
     return await act("POST", _url(read(data), "reconciliations"), body)
 
 
-async def preview(
-    data: Path, template: str, message_type: str, params: Mapping[str, str], locale: str
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a mail is made of."""
+
+    template: str
+    message_type: str
+    params: Mapping[str, str]
+    locale: str
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """How the notifier is told of it."""
+        told = asdict(self)
+        del told["template"]
+        return told
+
+
+async def preview(data: Path, draft: Draft) -> dict[str, Any]:
     """Return the mail that a template makes."""
-    body = {"message_type": message_type, "params": params, "locale": locale}
-    return await act("POST", _url(read(data), f"templates/{template}/preview"), body)
+    return await act("POST", _url(read(data), f"templates/{draft.template}/preview"), draft.body)
+
+
+async def try_out(data: Path, draft: Draft, to: str) -> dict[str, Any]:
+    """Send the mail that a template makes to one address."""
+    body = {**draft.body, "to": to}
+    return await act("POST", _url(read(data), f"templates/{draft.template}/trial"), body)
 
 
 def _url(stack: Stack, path: str) -> str:

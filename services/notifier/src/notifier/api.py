@@ -1,7 +1,7 @@
 """The ledger over HTTP: which recipient got which mail, recipients by token alone."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -14,10 +14,12 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from notifier import ledger, store
 from notifier.addresses import lookup
 from notifier.announcer import event_id
+from notifier.audience import named
 from notifier.delivery import State as DeliveryState
 from notifier.ledger import Wanted
 from notifier.letter import write
 from notifier.planning import Library, Planner
+from notifier.recipients import token_of
 from notifier.reconciling import reconcile
 from notifier.template import LAYOUT, Locale
 from shared.ids import new_id
@@ -209,6 +211,27 @@ async def preview(state: State, name: FromPath[str], data: JSONBody[Draft]) -> d
             "template": written.label}  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Trial(Draft):
+    """A draft, and the address that it is sent to."""
+
+    to: str = ""
+
+
+@post("/api/v1/templates/{name:str}/trial", status_code=202)
+async def trial(state: State, name: FromPath[str], data: JSONBody[Trial]) -> dict[str, Any]:
+    """Send the mail that the newest version of a template makes to one address, as any other."""
+    planner: Planner = state.planner
+    drafted = planner.message(f"trial-{new_id()}", data.message_type, data.params)
+    version = planner.library.templates.newest(name)
+    sent = replace(drafted, template=version.name, template_version=version.number)
+    pool: Pool = state.pool
+    async with transaction(pool) as tx:
+        token = await token_of(tx, state.address_key, data.to)
+        await planner.write_to(tx, None, sent, [named(token, data.locale)])
+    return {"message_id": sent.message_id}
+
+
 async def _page(state: State, wanted: Wanted) -> dict[str, Any]:
     pool: Pool = state.pool
     async with pool.acquire() as tx:
@@ -223,5 +246,5 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 ROUTES: Final = [
     messages, message, message_deliveries, unreached, deliveries, delivery, resend, send_again,
-    reconciliation, templates, preview,
+    reconciliation, templates, preview, trial,
 ]  # fmt: skip

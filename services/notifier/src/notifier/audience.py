@@ -47,6 +47,13 @@ class Candidate:
     suppressions: Sequence[Suppression]
 
 
+def named(recipient: str, locale: str, customer_id: str | None = None) -> Candidate:
+    """Return somebody who is written to by name: whoever asks for it answers for the address."""
+    return Candidate(
+        customer_id, recipient, locale, verified=True, basis_since=None, suppressions=()
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Where a delivery begins, and why if it is not on its way at once."""

@@ -18,6 +18,7 @@ class MessageType(BaseModel):
         notice: The words of the privacy notice that it stands for; None for one of our own.
         mandatory: True where no recipient may refuse it; an optional one needs a recorded basis.
         roles: Contacts who get it, whichever others a request names.
+        direct: True where a request names addresses, instead of customers.
         category: The retention category of its delivery records.
         priority: Lower goes first.
         suppressed_by: Why it is not sent to an address.
@@ -32,6 +33,7 @@ class MessageType(BaseModel):
     mandatory: bool
     legal_basis: str
     roles: tuple[Role, ...] = ()
+    direct: bool = False
     category: Literal["contact.delivery", "contact.delivery.security"]
     template: str
     priority: Annotated[int, Field(ge=0, le=9)]

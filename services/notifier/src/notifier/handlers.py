@@ -6,11 +6,10 @@ from datetime import UTC, datetime, time
 from typing import Final
 
 from notifier import store, tokens
-from notifier.addresses import lookup
 from notifier.audience import Candidate
 from notifier.oncall import OnCall
 from notifier.planning import HOLDER, Planner
-from shared.addresses import normal
+from notifier.recipients import token_of
 from shared.cloudevents import Event
 from shared.errors import Rejected
 from shared.events.catalogue import ALERTS, COMMANDS, CONTACTS, EVENT_TYPES, MESSAGES, SERVICES
@@ -23,6 +22,7 @@ from shared.events.platform import (
     RecordAnchored,
     RecordRegistered,
     ServiceEvent,
+    ServiceStarted,
     ServiceTerminated,
     Subject,
 )
@@ -66,7 +66,11 @@ class Handlers:
                 case ServiceEvent() as step:
                     await _keep_service(tx, event, step)
                 case MessageRequested() as request:
-                    await self.planner.plan(tx, event, request)
+                    people = {
+                        await token_of(tx, self.address_key, person.email): person
+                        for person in request.to
+                    }
+                    await self.planner.plan(tx, event, request, people)
                 case AlertRaised() as alert:  # or that it is over
                     await self.oncall.take(tx, alert, event.time)
                 case PurgeCommand():
@@ -75,7 +79,7 @@ class Handlers:
                     pass  # an account that was settled is no news for us
 
     async def _keep_contact(self, tx: Connection, event: Event, contact: Contact) -> None:
-        token = await self._recipient(tx, contact.email)
+        token = await token_of(tx, self.address_key, contact.email)
         fresh = str(new_id())
         kept = await store.put_contact(
             tx,
@@ -111,10 +115,6 @@ class Handlers:
         if any(name not in kinds or kinds[name].mandatory for name in types):
             text = "a basis is for a message type that may be declined"
             raise Rejected(text, code="unknown-message-type")
-
-    async def _recipient(self, tx: Connection, email: str) -> str:
-        key = lookup(self.address_key, email)
-        return await store.put_recipient(tx, str(new_id()), key, normal(email))
 
     async def _ask(self, tx: Connection, event: Event, contact: Contact, kept: store.Kept) -> None:
         """Ask an address whether it is theirs; once, whatever is told again."""
@@ -162,4 +162,7 @@ async def _keep_service(tx: Connection, event: Event, step: ServiceEvent) -> Non
     day = step.date
     since = step.at or (datetime.combine(day, time.min, UTC) if day else event.time)
     running = not isinstance(step, ServiceTerminated)
-    await store.put_service(tx, step.customer_id, step.service_id, running=running, since=since)
+    region = step.region if isinstance(step, ServiceStarted) else None
+    await store.put_service(
+        tx, step.customer_id, step.service_id, running=running, since=since, region=region
+    )

@@ -12,8 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from notifier import alert_store, alert_words, store, tokens
-from notifier.addresses import lookup
+from notifier import alert_store, alert_words, tokens
 from notifier.alert_policy import PATH_SILENT, WEBHOOK, Matchers, Policy, fit
 from notifier.alerting import (
     Alert,
@@ -27,10 +26,10 @@ from notifier.alerting import (
     heard,
     step,
 )
-from notifier.audience import Candidate
+from notifier.audience import Candidate, named
 from notifier.planning import Planner
+from notifier.recipients import token_of
 from shared import logs
-from shared.addresses import normal
 from shared.errors import Rejected
 from shared.events.gallra import (
     AlertAcknowledged,
@@ -151,17 +150,10 @@ class OnCall:
     async def _people(self, tx: Connection, name: str) -> list[Candidate]:
         receiver = self.policy.receivers[name]
         found = [
-            await store.put_recipient(
-                tx, str(new_id()), lookup(self.address_key, address), normal(address)
-            )
+            await token_of(tx, self.address_key, address)
             for address in sorted(receiver.addresses or self.addresses)
         ]
-        return [
-            Candidate(
-                None, token, receiver.locale, verified=True, basis_since=None, suppressions=()
-            )
-            for token in dict.fromkeys(found)
-        ]
+        return [named(token, receiver.locale) for token in dict.fromkeys(found)]
 
     # --- whether alerts get through
 

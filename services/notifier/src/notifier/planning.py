@@ -7,7 +7,7 @@ the reason.
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, get_args
 
@@ -19,15 +19,17 @@ from notifier.audience import (
     Verdict,
     chosen,
     limit_of,
+    named,
     slots,
 )
 from notifier.calendar import Entry
 from notifier.catalogue import MessageType, Role
 from notifier.template import LOCALES, Templates, Version, shipped
+from shared.addresses import normal
 from shared.clock import Clock
 from shared.cloudevents import Event
 from shared.errors import Rejected
-from shared.events.platform import Audience, MessageRequested, RecordRegistered
+from shared.events.platform import Addressee, Audience, MessageRequested, RecordRegistered
 from shared.ids import new_id
 from shared.outbox import Outbox
 from shared.postgres import Connection, Pool, transaction
@@ -79,14 +81,26 @@ class Planner:
     sender: str
     entity: str
 
-    async def plan(self, tx: Connection, event: Event, request: MessageRequested) -> None:
+    async def plan(
+        self,
+        tx: Connection,
+        event: Event,
+        request: MessageRequested,
+        people: Mapping[str, Addressee],
+    ) -> None:
         """Plan one mail for each recipient of a request.
+
+        *people* are those whom it names itself, by the tokens of their addresses.
 
         Raises:
             Rejected: the type, the template or a parameter is not one that there is, a mail cannot
-                be made of it, or it supersedes what is not known.
+                be made of it, it is not for those whom its type is for, or it supersedes what is
+                not known.
         """
         kind = self.kind(request.message_type)
+        if kind.direct != bool(request.to):
+            text = "its type goes to addresses named" if kind.direct else "its type is for contacts"
+            raise Rejected(text, code="unknown-audience")
         version = self.library.templates.newest(request.template)
         earlier = await self._earlier(tx, request)
         message = self._message(request, version, earlier, event.time)
@@ -100,7 +114,10 @@ class Planner:
             told = await store.told_before(tx, earlier.message_id)
             reason = "cancelled" if cancels else "superseded"
             await store.supersede(tx, earlier.message_id, reason, now)
-        customers, found = await self._audience(tx, request, kind)
+        if kind.direct:
+            customers, found = await _addressed(tx, people)
+        else:
+            customers, found = await self._audience(tx, request, kind)
         await store.address_customers(tx, message.message_id, customers)
         meant = chosen((candidate for candidate, _ in found), message.type, kind)
         if cancels:  # nobody need hear that what they never heard of is off
@@ -226,28 +243,23 @@ class Planner:
         the others get it.
         """
         match request.customers:
-            case Audience(region=region) if region is not None:
-                text = "nobody has told us the regions of customers"
-                raise Rejected(text, code="unknown-audience")
-            case Audience(service=service):
+            case Audience() as those:
+                named = set(await store.customers_of(tx, those.service, those.region))
+            case "all" | None:
                 named = None
-            case "all":
-                named, service = None, None
             case customers:
-                named, service = set(customers), None
-        meant = named if named is not None else set(await store.customers_with(tx, service))
+                named = set(customers)
+        meant = named if named is not None else set(await store.customers(tx))
         roles = sorted({*request.roles, *kind.roles})
         name = request.message_type
-        found = await store.audience(
-            tx, customers=named, service=service, roles=roles, message_type=name
-        )
+        found = await store.audience(tx, customers=named, roles=roles, message_type=name)
         if kind.mandatory:
             judged = chosen((candidate for candidate, _ in found), name, kind).values()
             reached = {c.customer_id for c, verdict in judged if verdict.state == "queued"}
             stranded = {c.customer_id for c, _ in found if c.customer_id} - reached
             if stranded:
                 found += await store.audience(
-                    tx, customers=stranded, service=None, roles=_EVERYBODY, message_type=name
+                    tx, customers=stranded, roles=_EVERYBODY, message_type=name
                 )
         return meant, found
 
@@ -312,6 +324,23 @@ class Planner:
             record_id=message_id,
             entity=self.entity,
         )
+
+
+async def _addressed(
+    tx: Connection, people: Mapping[str, Addressee]
+) -> tuple[Collection[str], list[tuple[Candidate, str]]]:
+    """Return the customers of *people*, and the people, as recipients."""
+    held = await store.suppressions(tx, people)
+    found = [
+        (
+            replace(
+                named(token, person.locale, person.customer_id), suppressions=held.get(token, ())
+            ),
+            normal(person.email).rpartition("@")[2],
+        )
+        for token, person in people.items()
+    ]
+    return {c.customer_id for c, _ in found if c.customer_id is not None}, found
 
 
 def _cancels(request: MessageRequested) -> bool:

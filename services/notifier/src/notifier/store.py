@@ -159,21 +159,30 @@ async def remove_contact(tx: Connection, customer_id: str, contact_id: str) -> s
 
 
 async def put_service(
-    tx: Connection, customer_id: str, service_id: str, *, running: bool, since: datetime
+    tx: Connection,
+    customer_id: str,
+    service_id: str,
+    *,
+    running: bool,
+    since: datetime,
+    region: str | None,
 ) -> None:
-    """Note whether a service runs, unless something later is known of it."""
+    """Note whether a service runs and, if told, where; unless something later is known of it."""
     await tx.execute(
         """
-        INSERT INTO service (customer_id, service_id, running, since)
-             VALUES ($1, $2, $3, $4)
+        INSERT INTO service (customer_id, service_id, running, since, region)
+             VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (customer_id, service_id) DO UPDATE
-                SET running = EXCLUDED.running, since = EXCLUDED.since
+                SET running = EXCLUDED.running,
+                    since = EXCLUDED.since,
+                    region = coalesce(EXCLUDED.region, service.region)
               WHERE service.since <= EXCLUDED.since
         """,
         customer_id,
         service_id,
         running,
         since,
+        region,
     )
 
 
@@ -266,7 +275,7 @@ _CANDIDATES = """
       FROM contact
       JOIN recipient ON token = contact.recipient
  LEFT JOIN basis ON (basis.customer_id, basis.contact_id, message_type)
-                  = (contact.customer_id, contact.contact_id, $4)
+                  = (contact.customer_id, contact.contact_id, $1)
  CROSS JOIN LATERAL (
            SELECT array_agg(scope ORDER BY scope) AS scopes,
                   array_agg(reason ORDER BY scope) AS reasons,
@@ -280,42 +289,30 @@ async def audience(
     tx: Connection,
     *,
     customers: Collection[str] | None,
-    service: str | None,
     roles: Sequence[str],
     message_type: str,
 ) -> list[tuple[Candidate, str]]:
     """Return the contacts in any of *roles*, each with the domain of its address.
 
-    Of all customers where *customers* is None; only those that use *service* where it is given.
+    Of all customers where *customers* is None.
     """
     rows = await tx.fetch(
         f"""
         {_CANDIDATES}
-           AND ($1::text[] IS NULL OR contact.customer_id = ANY($1))
-           AND roles && $2
-           AND ($3::text IS NULL OR EXISTS (
-                   SELECT FROM service
-                    WHERE service.customer_id = contact.customer_id
-                      AND service_id = $3 AND running))
+           AND ($2::text[] IS NULL OR contact.customer_id = ANY($2))
+           AND roles && $3
       ORDER BY contact.customer_id, contact.contact_id
         """,
+        message_type,
         None if customers is None else list(customers),
         list(roles),
-        service,
-        message_type,
     )
     return [(_candidate(row), row["domain"]) for row in rows]
 
 
 async def candidate(tx: Connection, recipient: str, message_type: str) -> list[Candidate]:
     """Return the contacts who have an address, by its token."""
-    rows = await tx.fetch(
-        f"{_CANDIDATES} AND contact.recipient = $1 AND $2::text IS NULL AND $3::text IS NULL",
-        recipient,
-        None,
-        None,
-        message_type,
-    )
+    rows = await tx.fetch(f"{_CANDIDATES} AND contact.recipient = $2", message_type, recipient)
     return [_candidate(row) for row in rows]
 
 
@@ -331,15 +328,49 @@ def _candidate(row: Any) -> Candidate:
     )
 
 
-async def customers_with(tx: Connection, service: str | None) -> list[str]:
-    """Return all customers of whom anything is known, or those that use a service."""
+async def suppressions(
+    tx: Connection, recipients: Collection[str]
+) -> dict[str, tuple[Suppression, ...]]:
+    """Return what is not sent to addresses, by their tokens; those left out get all."""
     rows = await tx.fetch(
         """
-        SELECT customer_id FROM service WHERE running AND ($1::text IS NULL OR service_id = $1)
+        SELECT token, scope, reason, since
+          FROM recipient JOIN suppression USING (lookup)
+         WHERE token = ANY($1)
+      ORDER BY token, scope
+        """,
+        list(recipients),
+    )
+    held: dict[str, tuple[Suppression, ...]] = {}
+    for token, *suppression in rows:
+        held[token] = (*held.get(token, ()), Suppression(*suppression))
+    return held
+
+
+async def customers(tx: Connection) -> list[str]:
+    """Return all customers who use a service or have a contact."""
+    rows = await tx.fetch(
+        """
+        SELECT customer_id FROM service WHERE running
          UNION
-        SELECT customer_id FROM contact WHERE $1::text IS NULL AND NOT removed
+        SELECT customer_id FROM contact WHERE NOT removed
+        """
+    )
+    return [row["customer_id"] for row in rows]
+
+
+async def customers_of(tx: Connection, service: str | None, region: str | None) -> list[str]:
+    """Return the customers who use a service, in a region; None where it does not matter."""
+    rows = await tx.fetch(
+        """
+        SELECT DISTINCT customer_id
+          FROM service
+         WHERE running
+           AND ($1::text IS NULL OR service_id = $1)
+           AND ($2::text IS NULL OR region = $2)
         """,
         service,
+        region,
     )
     return [row["customer_id"] for row in rows]
 

@@ -13,6 +13,7 @@ from pydantic import Field, StrictInt, StringConstraints, TypeAdapter, model_val
 
 from retention.rule import Clock, Closed, NeverStored, Oss10y, Terms, Word
 from shared.document import DocumentError, parse
+from shared.events.model import Email
 
 T = TypeVar("T")
 
@@ -122,6 +123,13 @@ def terms_json(policy: Policy) -> dict[str, Any]:
     return policy.model_dump(mode="json", include=said)
 
 
+class HolderContact(Closed):
+    """Who is written to when a holder does not answer."""
+
+    email: Email
+    locale: Literal["sv", "en"] = "sv"
+
+
 class HolderEntry(Closed):
     """A system that stores personal data.
 
@@ -129,6 +137,7 @@ class HolderEntry(Closed):
         location: Country code (ISO 3166) of where it stores it.
         kind: Who runs it, as seen from the controller.
         canaries: Categories of which it takes canaries, so that its purges can be seen to be true.
+        contact: Who looks after it; a mailbox of a team, for it stands in the policies.
     """
 
     id: Word
@@ -136,6 +145,7 @@ class HolderEntry(Closed):
     location: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
     kind: Literal["internal", "processor", "recipient"]
     canaries: tuple[Word, ...] = ()
+    contact: HolderContact | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from shared.events.gallra import (
     PurgePrepare,
     PurgeResult,
 )
+from shared.events.platform import Addressee, MessageRequested
 from shared.holder import command_hash
 from shared.ids import new_id
 from shared.outbox import Outbox
@@ -303,6 +304,7 @@ class PurgeLoop:
 
     async def _watch(self, tx: Connection, now: datetime) -> None:
         """Raise an alert for each silent holder and overdue category, and resolve those past."""
+        silent = await store.silent_holders(tx, now - self.alert_after)
         alerts = [
             AlertRaised(
                 fingerprint=f"purge-unconfirmed/{holder}",
@@ -311,7 +313,7 @@ class PurgeLoop:
                 labels={"holder": holder},
                 runbook="purge-unconfirmed",
             )
-            for holder, chunks in (await store.silent_holders(tx, now - self.alert_after)).items()
+            for holder, (chunks, _) in silent.items()
         ]
         alerts += [
             AlertRaised(
@@ -353,11 +355,30 @@ class PurgeLoop:
             if alert.fingerprint not in known:
                 await store.note_alert(tx, alert.fingerprint, alert.summary, now)
                 await self.outbox.announce(tx, now, [alert])
+                if alert.runbook == "purge-unconfirmed":
+                    _, since = silent[alert.labels["holder"]]
+                    await self._notify(tx, alert, since + self.answer_within, now)
         for fingerprint in known.keys() - standing:
             await store.drop_alert(tx, fingerprint)
             summary = known[fingerprint]
             over = AlertResolved(fingerprint=fingerprint, severity="info", summary=summary)
             await self.outbox.announce(tx, now, [over])
+
+    async def _notify(
+        self, tx: Connection, alert: AlertRaised, due: datetime, now: datetime
+    ) -> None:
+        """Write to whoever looks after a silent holder, if we know an address."""
+        holder = self.in_force.holders.get(alert.labels["holder"])
+        if holder is None or holder.contact is None:
+            return
+        notice = MessageRequested(
+            message_id=f"holder-notice-{new_id()}",
+            message_type="holder-notice",
+            to=[Addressee(email=holder.contact.email, locale=holder.contact.locale)],
+            template="holder-notice",
+            params={"holder": holder.id, "what": alert.summary, "due": due.isoformat()},
+        )
+        await self.outbox.announce(tx, now, [notice])
 
 
 def _job(item: Due) -> tuple[str, int, str]:

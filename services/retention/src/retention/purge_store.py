@@ -647,18 +647,18 @@ async def overdue(tx: Connection, now: datetime, known_before: datetime) -> dict
     return {row["category"]: row["records"] for row in rows}
 
 
-async def silent_holders(tx: Connection, before: datetime) -> dict[str, int]:
-    """Return how many chunks each holder has left unanswered since *before*."""
+async def silent_holders(tx: Connection, before: datetime) -> dict[str, tuple[int, datetime]]:
+    """Return how many chunks each holder has left unanswered since *before*, and since when."""
     rows = await tx.fetch(
         """
-        SELECT holder, count(*) AS chunks
+        SELECT holder, count(*) AS chunks, min(sent_at) AS since
           FROM purge_chunk
          WHERE state <> 'done' AND sent_at < $1
       GROUP BY holder
         """,
         before,
     )
-    return {row["holder"]: row["chunks"] for row in rows}
+    return {row["holder"]: (row["chunks"], row["since"]) for row in rows}
 
 
 async def beyond_recall(tx: Connection, now: datetime) -> int:

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
+from shared.errors import Rejected
 from shared.events.model import (
     ClosedData,
     Data,
@@ -168,7 +169,9 @@ class ServiceEvent(OneMoment):
 
 
 class ServiceStarted(ServiceEvent):
-    """A customer began to use a service."""
+    """A customer began to use a service; messages can be meant for those in its region."""
+
+    region: Name | None = None
 
 
 class ServiceTerminated(ServiceEvent):
@@ -246,21 +249,66 @@ class MaintenanceWindow(Data):
     status: Literal["confirmed", "cancelled"] = "confirmed"
 
 
+class Addressee(Data):
+    """Who is written to without being a customer's contact."""
+
+    email: Annotated[Email, personal("contact", "target")]
+    locale: Literal["sv", "en"] = "en"
+    customer_id: Name | None = None
+
+
 class MessageRequested(Data):
-    """Customers are to be told something by mail."""
+    """Somebody is to be told something by mail.
+
+    It is for contacts of *customers* in any of the *roles*; or *to* those who are named, if its
+    type is such: who asked for their own data, who looks after a holder.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {
+                    "required": ["customers", "roles"],
+                    "properties": {
+                        "customers": {"not": {"type": "null"}},
+                        "roles": {"minItems": 1},
+                        "to": {"maxItems": 0},
+                    },
+                },
+                {
+                    "required": ["to"],
+                    "properties": {
+                        "customers": {"type": "null"},
+                        "roles": {"maxItems": 0},
+                        "to": {"minItems": 1},
+                    },
+                },
+            ]
+        }
+    )
 
     message_id: Name
     message_type: Name
     customers: (
-        Annotated[list[Name], Field(min_length=1, max_length=100_000)] | Literal["all"] | Audience
-    )
-    roles: Annotated[list[Literal["billing", "technical", "dpo"]], Field(min_length=1)]
+        Annotated[list[Name], Field(min_length=1, max_length=100_000)]
+        | Literal["all"]
+        | Audience
+        | None
+    ) = None
+    roles: list[Literal["billing", "technical", "dpo"]] = Field(default_factory=list[Any])
+    to: list[Addressee] = Field(max_length=1000, default_factory=list[Addressee])
     template: Name
     params: dict[Name, Any] = Field(max_length=100, default_factory=dict[str, Any])
     send_after: Instant | None = None
     send_before: Instant | None = None
     maintenance_window: MaintenanceWindow | None = None
     supersedes: Name | None = None
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Refuse content that is for nobody, or for both kinds of recipients."""
+        if bool(self.to) == (self.customers is not None) or bool(self.to) == bool(self.roles):
+            text = "it is either for customers, in roles, or to people named"
+            raise Rejected(text, code="unknown-audience")
 
 
 class FiscalYearEvent(Data):

@@ -1,0 +1,248 @@
+"""The ledger as compliance asks it, over HTTP: who got what, who did not, and once more."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from tests.conftest import Database
+from tests.integration.test_sending import (
+    ANSWER,
+    KEY,
+    NOW,
+    PARAMS,
+    Notifier,
+    Server,
+    message,
+    purge,
+)
+
+from notifier.api import ROUTES
+from shared.postgres import open_pool
+from shared.service import Service, make_app
+from shared.settings import ServiceSettings
+
+DRAFT: dict[str, Any] = {
+    "message_type": "rights-answer", "params": ANSWER, "locale": "en",
+}  # fmt: skip
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def notifier(notifier_db: Database, server: Server) -> AsyncIterator[Notifier]:
+    async with open_pool(notifier_db.service, "test") as pool:
+        made = Notifier(pool, server.relay)
+        await made.library.stock(pool, NOW)
+        yield made
+
+
+@pytest.fixture
+async def http(notifier: Notifier) -> AsyncIterator[httpx.AsyncClient]:
+    service = Service(
+        name="notifier",
+        package="notifier",
+        settings=ServiceSettings(database=SecretStr("none")),
+        consumer=cast("Any", None),
+        routes=ROUTES,
+        state={
+            "pool": notifier.pool,
+            "address_key": KEY,
+            "clock": notifier.clock,
+            "planner": notifier.planner,
+        },
+    )
+    transport = httpx.ASGITransport(app=cast("Any", make_app(service)))
+    async with httpx.AsyncClient(
+        transport=transport, base_url="https://log.example/api/v1"
+    ) as http:
+        yield http
+
+
+async def found(http: httpx.AsyncClient, path: str, **asked: Any) -> dict[str, Any]:
+    answer = await http.get(path, params=asked)
+    assert answer.status_code == httpx.codes.OK, answer.text
+    return cast("dict[str, Any]", answer.json())
+
+
+async def test_who_got_what_and_who_did_not(
+    notifier: Notifier, server: Server, http: httpx.AsyncClient
+) -> None:
+    await notifier.know(1, 2, 3)
+    server.answers = ["250 2.0.0 kept as 7", "550 5.1.1 no such user", "451 4.7.1 later"]
+    await notifier.take(message())
+    await notifier.send()
+    shown = await found(http, "/messages/m-1")
+    assert shown["states"] == {"accepted": 1, "bounced": 1, "deferred": 1}
+    assert (shown["recipients"], shown["customers"]) == (3, 3)
+    unreached = (await found(http, "/messages/m-1/unreached"))["customers"]
+    assert len(unreached) == 2
+    [refused] = (await found(http, "/messages/m-1/deliveries", state="bounced"))["deliveries"]
+    assert refused["customer_id"] in unreached
+    for asked in (
+        {"recipient": refused["recipient"]},
+        {"recipient": f"ops{refused['customer_id'][-1]}@customer.example"},
+        {"customer": refused["customer_id"]},
+        {"type": "maintenance-window", "state": "bounced"},
+        {"state": "bounced", "from": NOW.isoformat()},
+    ):
+        rows = (await found(http, "/deliveries", **asked))["deliveries"]
+        assert refused["id"] in {row["id"] for row in rows}, asked
+        assert "@customer.example" not in json.dumps(rows)
+    for asked in (
+        {"recipient": "nobody@customer.example"},
+        {"customer": "c-9"},
+        {"state": "unknown"},
+        {"to": (NOW - timedelta(days=1)).isoformat(), "type": "maintenance-window"},
+    ):
+        assert await found(http, "/deliveries", **asked) == {"deliveries": [], "cursor": None}
+    [asked_first, answered] = (await found(http, f"/deliveries/{refused['id']}"))["history"]
+    assert (asked_first["state"], answered["state"]) == ("queued", "bounced")
+    assert answered["reply"] == "550 5.1.1 no such user"
+    told = await notifier.announced()
+    assert {"delivery_id": refused["id"], "state": "bounced"}.items() <= told[-1].items() or any(
+        row["delivery_id"] == refused["id"] and row["state"] == "bounced" for row in told
+    )
+
+
+async def test_pages_hold_each_delivery_once(notifier: Notifier, http: httpx.AsyncClient) -> None:
+    await notifier.know(*range(120))
+    await notifier.take(message())
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        asked = {"cursor": cursor} if cursor else {}
+        page = await found(http, "/messages/m-1/deliveries", **asked)
+        seen += [row["id"] for row in page["deliveries"]]
+        cursor = page["cursor"]
+        if cursor is None:
+            break
+    assert len(seen) == len(set(seen)) == 120
+    assert seen == sorted(seen, reverse=True)
+
+
+async def test_once_more_is_a_delivery_of_its_own(
+    notifier: Notifier, server: Server, http: httpx.AsyncClient
+) -> None:
+    await notifier.know(1)
+    await notifier.take(message())
+    [first] = (await found(http, "/messages/m-1/deliveries"))["deliveries"]
+    answer = await http.post(f"/deliveries/{first['id']}/resend")
+    assert answer.status_code == httpx.codes.CONFLICT, "it is still on its way"
+    await notifier.send()
+    answer = await http.post(f"/deliveries/{first['id']}/resend")
+    again = answer.json()["delivery_id"]
+    await notifier.send()
+    assert sum(server.recipients.values()) == 2
+    assert (await found(http, f"/deliveries/{again}"))["resends"] == first["id"]
+    assert (await found(http, f"/deliveries/{first['id']}"))["resent_as"] == again
+    answer = await http.post(f"/deliveries/{first['id']}/resend")
+    assert answer.status_code == httpx.codes.CONFLICT, "once"
+    answer = await http.post(f"/deliveries/{first['id']}/send-again")
+    assert answer.status_code == httpx.codes.CONFLICT, "it is not in doubt"
+
+
+async def test_what_is_in_doubt_is_sent_again_when_somebody_says_so(
+    notifier: Notifier, server: Server, http: httpx.AsyncClient
+) -> None:
+    await notifier.know(1)
+    await notifier.take(
+        message(
+            message_type="agreement-change",
+            template="agreement-change",
+            params={"from_day": "2027-01-01", "what": "x", "link": "https://provider.example/a"},
+        )
+    )
+    server.break_off = True
+    await notifier.send()
+    await notifier.sender.report_broken(notifier.pool)
+    server.break_off = False
+    [doubt] = (await found(http, "/deliveries", state="unknown"))["deliveries"]
+    answer = await http.post(f"/deliveries/{doubt['id']}/send-again")
+    assert answer.json() == {"delivery_id": doubt["id"], "state": "queued"}
+    await notifier.send()
+    assert (await found(http, f"/deliveries/{doubt['id']}"))["state"] == "accepted"
+    copies = {mail.content for mail in server.mails}
+    assert all(f"<{doubt['id']}@".encode() in cast("bytes", content) for content in copies)
+
+
+async def test_the_relays_log_settles_doubt(notifier: Notifier, http: httpx.AsyncClient) -> None:
+    body: dict[str, Any] = {"log": "", "complete_until": NOW.isoformat()}
+    answer = await http.post("/reconciliations", json=body)
+    assert answer.json() == {"accepted": 0, "sent_again": 0, "left": 0}
+    body["complete_until"] = NOW.replace(tzinfo=None).isoformat()
+    answer = await http.post("/reconciliations", json=body)
+    assert answer.status_code == httpx.codes.BAD_REQUEST
+    assert await notifier.states() == {}
+
+
+async def test_a_preview_sends_nothing(notifier: Notifier, http: httpx.AsyncClient) -> None:
+    shown = (await http.post("/templates/rights-answer/preview", json=DRAFT)).json()
+    assert shown["subject"] == "Answer to your request R-1"
+    assert ANSWER["answer"] in shown["text"]
+    assert ANSWER["answer"] in shown["html"]
+    assert await notifier.states() == {}
+
+
+async def test_a_trial_goes_to_one_address(
+    notifier: Notifier, server: Server, http: httpx.AsyncClient
+) -> None:
+    body = {**DRAFT, "to": "me@provider.example"}
+    sent = (await http.post("/templates/rights-answer/trial", json=body)).json()
+    await notifier.send()
+    assert list(server.recipients) == ["me@provider.example"]
+    [row] = (await found(http, "/deliveries", recipient="me@provider.example"))["deliveries"]
+    assert row["message_id"] == sent["message_id"]
+    assert (await found(http, f"/deliveries/{row['id']}"))["template"] == "rights-answer"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("gossip", {}),
+        ("rights-answer", {"message_type": "gossip"}),
+        ("rights-answer", {"params": PARAMS}),
+        ("rights-answer", {"params": {**ANSWER, "case": "a\r\nBcc: evil@x.example"}}),
+        ("rights-answer", {"to": "nobody"}),
+        ("rights-answer", {"to": "a@x.example\r\nBcc: evil@x.example"}),
+        ("rights-answer", {"locale": "de"}),
+    ],
+)
+async def test_what_cannot_be_sent_is_refused(
+    notifier: Notifier, http: httpx.AsyncClient, name: str, changes: dict[str, Any]
+) -> None:
+    body = {**DRAFT, "to": "me@provider.example", **changes}
+    answer = await http.post(f"/templates/{name}/trial", json=body)
+    assert answer.is_client_error
+    assert "evil@x.example" not in answer.text
+    assert await notifier.states() == {}
+    assert await notifier.pool.fetchval("SELECT count(*) FROM message") == 0
+
+
+async def test_the_ledger_outlives_the_address(
+    notifier: Notifier, server: Server, http: httpx.AsyncClient
+) -> None:
+    await notifier.know(1)
+    await notifier.take(message())
+    await notifier.send()
+    [row] = (await found(http, "/messages/m-1/deliveries"))["deliveries"]
+    await purge(notifier, "contact.message_body", "m-1", "erase")
+    await purge(notifier, "contact.delivery", row["id"], "anonymise")
+    shown = await found(http, f"/deliveries/{row['id']}")
+    assert (shown["state"], shown["anonymised"]) == ("accepted", True)
+    assert UUID(shown["recipient"])
+    assert shown["recipient"] != row["recipient"]
+    assert [step["state"] for step in shown["history"]] == ["queued", "accepted"]
+    answer = await http.post(f"/deliveries/{row['id']}/resend")
+    assert answer.status_code == httpx.codes.CONFLICT, "nobody knows whom it went to"
+    assert sum(server.recipients.values()) == 1

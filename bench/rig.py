@@ -27,6 +27,7 @@ from uuid_utils import uuid7
 from gallra.stack.infrastructure import Infrastructure, Ports, infrastructure, make_ready
 from gallra.stack.postgres import role_of, secret
 from shared import topics
+from shared.web.access import ROLES
 
 ACTIONS = "platform.actions.v1"
 VERBS = ("create", "read", "update", "delete")
@@ -219,6 +220,7 @@ def serving(place: Place, processes: int = 1, **settings: str) -> Iterator[Runni
                 "GALLRA_TOPIC_PREFIX": place.prefix,
                 "GALLRA_HTTP_PORT": str(ports[-1]),
                 "GALLRA_LOG_LEVEL": "WARNING",
+                "GALLRA_WITHOUT_TOKEN": ",".join(ROLES),
                 **settings,
             }
             process = subprocess.Popen([sys.executable, "-m", place.package], env=environment)

@@ -26,6 +26,7 @@ from shared.events import event_type_of
 from shared.events.catalogue import RESULTS
 from shared.events.gallra import PurgeCommand, PurgeCommit, PurgePrepare
 from shared.holder import command_hash
+from shared.web.access import ROLES
 
 TOPIC = "platform.actions.v1"
 TYPE = "platform.action.performed.v1"
@@ -78,6 +79,7 @@ class Service:
             "GALLRA_LOG_KEY": key,
             "GALLRA_HTTP_PORT": str(self.port),
             "GALLRA_INSTANCE": "live",
+            "GALLRA_WITHOUT_TOKEN": ",".join(ROLES),
             **settings,
         }
         self.start()

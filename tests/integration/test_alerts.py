@@ -25,6 +25,7 @@ from shared.events.gallra import AlertRaised, AlertResolved
 from shared.postgres import Pool, open_pool, transaction
 from shared.service import Service, make_app
 from shared.settings import ServiceSettings
+from shared.web.access import ROLES
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 ADDRESS = "oncall@provider.example"
@@ -241,7 +242,7 @@ def client(notifier: Notifier, **state: Any) -> httpx.AsyncClient:
     service = Service(
         name="notifier",
         package="notifier",
-        settings=ServiceSettings(database=SecretStr("none")),
+        settings=ServiceSettings(database=SecretStr("none"), without_token=tuple(ROLES)),
         consumer=cast("Any", None),
         routes=ROUTES,
         state={"pool": notifier.pool, "oncall": notifier.oncall, **state},

@@ -25,6 +25,8 @@ from notifier.api import ROUTES
 from shared.postgres import open_pool
 from shared.service import Service, make_app
 from shared.settings import ServiceSettings
+from shared.web.access import ROLES
+from shared.web.looks import Looks
 
 DRAFT: dict[str, Any] = {
     "message_type": "rights-answer", "params": ANSWER, "locale": "en",
@@ -52,7 +54,7 @@ async def http(notifier: Notifier) -> AsyncIterator[httpx.AsyncClient]:
     service = Service(
         name="notifier",
         package="notifier",
-        settings=ServiceSettings(database=SecretStr("none")),
+        settings=ServiceSettings(database=SecretStr("none"), without_token=tuple(ROLES)),
         consumer=cast("Any", None),
         routes=ROUTES,
         state={
@@ -60,6 +62,7 @@ async def http(notifier: Notifier) -> AsyncIterator[httpx.AsyncClient]:
             "address_key": KEY,
             "clock": notifier.clock,
             "planner": notifier.planner,
+            "looks": Looks(notifier.outbox, notifier.clock, "notifier"),
         },
     )
     transport = httpx.ASGITransport(app=cast("Any", make_app(service)))
@@ -113,6 +116,21 @@ async def test_who_got_what_and_who_did_not(
     assert {"delivery_id": refused["id"], "state": "bounced"}.items() <= told[-1].items() or any(
         row["delivery_id"] == refused["id"] and row["state"] == "bounced" for row in told
     )
+
+
+async def test_every_look_is_noted(notifier: Notifier, http: httpx.AsyncClient) -> None:
+    await notifier.know(1, 2)
+    await notifier.take(message())
+    [row, _] = (await found(http, "/messages/m-1/deliveries"))["deliveries"]
+    await found(http, f"/deliveries/{row['id']}")
+    await found(http, "/deliveries", customer="c-9")
+    rows = await notifier.pool.fetch(
+        "SELECT value FROM outbox WHERE topic = 'ops.looks.v1' ORDER BY position"
+    )
+    said = [json.loads(row["value"]) for row in rows]
+    expected = [("deliveries", 2), ("delivery", 1)]  # nothing was shown of c-9
+    assert [(look["purpose"], look["count"]) for look in said] == expected
+    assert {look["by"] for look in said} == {"-"}
 
 
 async def test_pages_hold_each_delivery_once(notifier: Notifier, http: httpx.AsyncClient) -> None:

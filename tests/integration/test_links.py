@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
+from pydantic import SecretStr
 from tests.integration.test_returns import BASES, NEWS, again, refusals, registered, suppressed
 from tests.integration.test_sending import (
     KEY,
@@ -24,6 +25,7 @@ from tests.integration.test_sending import (
 from notifier import links, tokens
 from notifier.links import Links
 from shared.service import Service, make_app
+from shared.settings import ServiceSettings
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 ONE_CLICK = "List-Unsubscribe=One-Click"
@@ -35,7 +37,7 @@ async def client(notifier: Notifier) -> AsyncIterator[httpx.AsyncClient]:
     made: Any = Service(
         name="notifier",
         package="notifier",
-        settings=None,  # type: ignore[arg-type]
+        settings=ServiceSettings(database=SecretStr("none")),
         consumer=None,  # type: ignore[arg-type]
         routes=links.ROUTES,
         state={"links": Links(KEY, refusals(notifier), "provider.example")},

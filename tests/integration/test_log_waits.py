@@ -15,7 +15,9 @@ from audit_log import store
 from audit_log.access import AccessNotes
 from audit_log.api import _exported
 from audit_log.appender import Appender, Sealed
+from shared.events.gallra import PersonalDataViewed
 from shared.postgres import Connection, open_pool, transaction
+from shared.web.access import Caller
 
 PATIENCE = 20.0
 
@@ -45,7 +47,8 @@ async def test_readers_that_pause_keep_nobody_waiting(log: Log) -> None:
     for first in range(0, 4200, 700):
         await log.take(*(action(first + n) for n in range(700)))
     state: Any = SimpleNamespace(pool=log.pool, access=AccessNotes(log.handlers.appender))
-    paused = [_exported(state, store.Wanted(), "csv") for _ in range(20)]
+    reader = Caller("u-1", frozenset(("auditor",)))
+    paused = [_exported(state, reader, store.Wanted(), "csv") for _ in range(20)]
     async with asyncio.timeout(PATIENCE):
         first = [await anext(export) for export in paused]
         await log.take(action(9999))
@@ -72,6 +75,18 @@ class Faltering:
             await tx.execute("COMMIT")
             raise ConnectionResetError
         return index
+
+
+async def test_who_looks_is_named(log: Log) -> None:
+    await log.take(action(1), PersonalDataViewed(service="x", purpose="y", by="u-7", count=2))
+    notes = AccessNotes(log.handlers.appender)
+    await notes.note(log.pool, "entry", [0], by="u-7")
+    await notes.note(log.pool, "entry", [0])
+    async with transaction(log.pool) as tx:
+        theirs = await store.find(tx, replace(store.Wanted(), actor="u-7"), None, 100)
+    assert [found.action for found in theirs] == ["audit.access.v1", "ops.personal-data.viewed.v1"]
+    await log.sign()
+    assert (await log.verdict()).problems == []
 
 
 async def test_a_note_that_failed_wedges_nothing(log: Log) -> None:

@@ -1,6 +1,7 @@
 """Asking a service that may be starting again."""
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,6 +14,12 @@ PATIENCE: Final = 60.0  # seconds that a service may be away
 _WITHIN: Final = 60  # seconds to wait for what is done
 
 
+def credentials() -> dict[str, str]:
+    """Return the header by which a service knows us: ``GALLRA_TOKEN`` is a bearer token."""
+    token = os.environ.get("GALLRA_TOKEN")
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
 async def ask(url: str, **params: Any) -> httpx.Response:
     """Return the answer to a GET, waiting for a service that is away to come back.
 
@@ -23,7 +30,7 @@ async def ask(url: str, **params: Any) -> httpx.Response:
     while True:
         try:
             async with httpx.AsyncClient(timeout=30) as http:
-                answer = await http.get(url, params=params)
+                answer = await http.get(url, params=params, headers=credentials())
             if not answer.is_server_error or time.monotonic() > deadline:
                 return answer.raise_for_status()
         except httpx.TransportError:
@@ -57,7 +64,9 @@ async def act(
     """
     try:
         async with httpx.AsyncClient(timeout=_WITHIN) as http:
-            answer = await http.request(method, url, json=body, params=params)
+            answer = await http.request(
+                method, url, json=body, params=params, headers=credentials()
+            )
     except httpx.HTTPError as error:
         raise Rejected(f"{url} does not answer: {error}") from error
     if answer.is_error:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import httpx
 from aiokafka import AIOKafkaProducer
 
-from gallra.ask import act, answered
+from gallra.ask import act, answered, credentials
 from gallra.stackfile import Stack, read
 from notifier.delivery import OPEN
 from retention.law import breach_due
@@ -190,7 +190,7 @@ async def _publish(stack: Stack, request: MessageRequested, now: datetime) -> No
 
 async def _progress(stack: Stack, message: str) -> dict[str, Any] | None:
     """Return how far a message is; None before it was taken."""
-    async with httpx.AsyncClient(timeout=30) as http:
+    async with httpx.AsyncClient(timeout=30, headers=credentials()) as http:
         answer = await http.get(_url(stack, f"messages/{message}"))
     if answer.status_code == httpx.codes.NOT_FOUND:
         return None

@@ -21,7 +21,7 @@ from audit_log.producers import lost
 from audit_log.sequence import named
 from audit_log.store import tenant_key as read_tenant_key
 from audit_log.verify import STEP, Purged, Verdict, verify
-from gallra.ask import ask
+from gallra.ask import ask, credentials
 from gallra.stackfile import Stack, read
 from shared.errors import Rejected
 from shared.postgres import Pool, open_pool
@@ -263,7 +263,7 @@ async def export(
     given = wanted if form == "evidence" else {**wanted, "format": form}
     base = read(data).urls["audit_log"]
     async with (
-        httpx.AsyncClient(base_url=base, timeout=60) as client,
+        httpx.AsyncClient(base_url=base, timeout=60, headers=credentials()) as client,
         client.stream("GET", path, params=given) as answer,
     ):
         if answer.is_error:

@@ -20,11 +20,11 @@ SENDS: Final = {
     ),
     "notifier": (
         "platform.records.v1", "holders.purge-results.v1", "notifier.deliveries.v1",
-        "ops.alerts.v1",
+        "ops.alerts.v1", "ops.looks.v1",
     ),
     "retention": (
         "retention.decisions.v1", "retention.purge-commands.v1", "ops.alerts.v1",
-        "platform.messages.v1",
+        "platform.messages.v1", "ops.looks.v1",
     ),
 }  # fmt: skip
 """What each service of ours publishes; everything else comes from the platform and its holders."""

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import uvicorn
 from faststream.kafka import KafkaBroker
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.datastructures import ResponseHeader, State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
@@ -35,11 +35,13 @@ from litestar.template import TemplateConfig
 
 from shared import logs, migrate, telemetry
 from shared.bus import Consumer, make_broker
+from shared.clock import SystemClock
 from shared.errors import Rejected
 from shared.outbox import make_producer, relay
 from shared.postgres import Pool, open_pool
 from shared.schedule import Schedule
 from shared.settings import ServiceSettings, SettingsError
+from shared.web.access import OPEN, Access, guard
 from shared.web.health import health_routes
 
 # Pages need nothing but themselves and our own style sheet.
@@ -147,16 +149,19 @@ def make_app(service: Service) -> Litestar:
     app = Litestar(
         route_handlers=[
             *health_routes(ready),
-            create_static_files_router("/static", [_folder("shared.web", "static")]),
+            create_static_files_router(
+                "/static", [_folder("shared.web", "static")], opt={"roles": OPEN}
+            ),
             *service.routes,
         ],
         lifespan=[lifespan],
         dependencies=service.dependencies,
         state=State(service.state),
+        guards=[guard(Access.read(settings.token_keys, SystemClock(), settings.without_token))],
         openapi_config=OpenAPIConfig(
             title=f"Gallra {service.name}",
             version="1",
-            path="/openapi",
+            openapi_router=Router("/openapi", route_handlers=[], opt={"roles": OPEN}),
             render_plugins=[JsonRenderPlugin()],  # the others load scripts from elsewhere
         ),
         template_config=TemplateConfig(

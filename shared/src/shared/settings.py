@@ -59,6 +59,12 @@ class ServiceSettings(BaseSettings):
         pattern=r"^[A-Za-z0-9._-]*$",
         description="Name of this process among its replicas, the same after a restart.",
     )
+    token_keys: str = Field(
+        default="", description="JWK Set of the keys whose bearer tokens are trusted (RFC 7517)."
+    )
+    without_token: Names = Field(
+        default=(), description="Roles of who brings no bearer token; for a machine of one's own."
+    )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @classmethod

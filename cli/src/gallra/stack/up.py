@@ -27,6 +27,7 @@ from gallra.stack.infrastructure import (
 )
 from gallra.stack.processes import Part, StackError
 from gallra.stackfile import Stack
+from shared.web.access import ROLES
 
 POLICIES: Final = Path(__file__).parents[4] / "policies"
 LONGEST_PAUSE: Final = 30.0  # seconds between restarts of a part that keeps dying
@@ -83,6 +84,8 @@ def _environment(infra: Infrastructure, name: str, policies: Path) -> dict[str, 
         "GALLRA_DATABASE": service_address(infra, name),
         "GALLRA_KAFKA": infra.kafka,
         "GALLRA_INSTANCE": name,
+        # All listens on loopback: who can call it can read the folder with the keys, too.
+        "GALLRA_WITHOUT_TOKEN": ",".join(sorted(ROLES)),
     }
     own: Mapping[str, str]
     match name:

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Final, Literal
 
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
+from litestar.di import NamedDependency
 from litestar.exceptions import (
     ClientException,
     HTTPException,
     NotFoundException,
     ServiceUnavailableException,
 )
-from litestar.params import JSONBody, Parameter, QueryParameter
+from litestar.params import FromQuery, JSONBody, Parameter, QueryParameter
 from litestar.response import Stream
 
 from audit_log import evidence, search, sequence, store, views
@@ -25,6 +26,7 @@ from audit_log.producers import lost as lost_by_source
 from audit_log.proving import Covering, covering, prove, receipt
 from shared.errors import Rejected
 from shared.postgres import Connection, Pool, transaction
+from shared.web.access import EVERYBODY, OPEN, PERSONAL, Caller
 
 _PAGE: Final = 100
 _STEP: Final = 2000
@@ -40,10 +42,10 @@ Index = Annotated[int, Parameter(ge=0, le=_END)]
 Format = Literal["csv", "jsonl", "ocsf"]
 Start = Annotated[datetime | None, QueryParameter(name="from")]
 End = Annotated[datetime | None, QueryParameter(name="to")]
-Asked = Request[object, object, State]
+Asked = Request[Caller, object, State]
 
 
-@get("/api/v1/checkpoints")
+@get("/api/v1/checkpoints", roles=EVERYBODY)
 async def checkpoints(state: State, below: Index = _END) -> dict[str, Any]:
     """Return signed checkpoints, newest first; continue with ``below`` the last one's size."""
     pool: Pool = state.pool
@@ -52,18 +54,23 @@ async def checkpoints(state: State, below: Index = _END) -> dict[str, Any]:
     return {"checkpoints": [{n: row[n] for n in ("size", "note", "signed_at")} for row in rows]}
 
 
-@get("/api/v1/entries")
-async def entries(state: State, wanted: store.Wanted, cursor: str | None = None) -> dict[str, Any]:
+@get("/api/v1/entries", roles=PERSONAL)
+async def entries(
+    request: Asked,
+    state: State,
+    wanted: NamedDependency[store.Wanted],
+    cursor: FromQuery[str | None] = None,
+) -> dict[str, Any]:
     """Return entries that match, newest first, a hundred at a time."""
     pool: Pool = state.pool
     async with pool.acquire() as tx:
         found, more = await search.page(tx, wanted, cursor, _PAGE)
-    await _note_access(state, "search", found)
+    await _note_access(state, request.user, "search", found)
     return {"entries": [views.summary(asdict(f)) for f in found], "cursor": more}
 
 
-@get("/api/v1/events")
-async def event(state: State, source: str, event_id: str) -> dict[str, Any]:
+@get("/api/v1/events", roles=OPEN)
+async def event(state: State, source: FromQuery[str], event_id: FromQuery[str]) -> dict[str, Any]:
     """Return the index of the entry that an event became."""
     pool: Pool = state.pool
     async with pool.acquire() as tx:
@@ -74,8 +81,8 @@ async def event(state: State, source: str, event_id: str) -> dict[str, Any]:
     return {"index": index, "entry": f"/api/v1/entries/{index}"}
 
 
-@get("/api/v1/entries/{index:int}")
-async def entry(state: State, index: Index) -> dict[str, Any]:
+@get("/api/v1/entries/{index:int}", roles=PERSONAL)
+async def entry(request: Asked, state: State, index: Index) -> dict[str, Any]:
     """Return an entry with its content, as far as it is not purged."""
     pool: Pool = state.pool
     async with pool.acquire() as tx:
@@ -86,7 +93,7 @@ async def entry(state: State, index: Index) -> dict[str, Any]:
         receipts = await store.receipts_for(tx, index)
         corrections = await store.corrections_of(tx, index)
     if payload is not None and payload.bucket is not None:
-        await state.access.note(pool, "entry", [index])
+        await state.access.note(pool, "entry", [index], by=request.user.subject)
     return {
         "index": index,
         "leaf": leaves[0].hex(),
@@ -116,7 +123,7 @@ def _content(payload: store.Payload) -> dict[str, Any]:
     }
 
 
-@get("/api/v1/entries/{index:int}/proof", media_type=TEXT)
+@get("/api/v1/entries/{index:int}/proof", media_type=TEXT, roles=OPEN)
 async def proof(state: State, index: Index) -> str:
     """Return the ``.tlog-proof`` of an entry against the newest checkpoint with its quorum."""
     pool: Pool = state.pool
@@ -127,12 +134,16 @@ async def proof(state: State, index: Index) -> str:
         return str(await prove(tx, under, index))
 
 
-@post("/api/v1/entries/{index:int}/corrections")
-async def correct(state: State, index: Index, data: JSONBody[dict[str, str]]) -> dict[str, Any]:
+@post("/api/v1/entries/{index:int}/corrections", roles={"compliance", "dpo"})
+async def correct(
+    request: Asked, state: State, index: Index, data: JSONBody[dict[str, str]]
+) -> dict[str, Any]:
     """Add a correction to an entry: the log itself is never changed (GDPR article 16).
 
-    The body names ``note``, what is right, and ``by``, the account of the person who says so.
+    The body names ``note``, what is right, and ``by``, the account of the person who says so,
+    unless a token tells that.
     """
+    data = {**data, "by": request.user.acting(data.get("by", ""))}
     if set(data) != {"note", "by"} or not all(data.values()):
         raise ClientException("the body names note and by, and nothing else")
     for name, longest in (("by", 200), ("note", 4000)):
@@ -165,9 +176,12 @@ def correction(index: int, customer_id: str | None, note: str, by: str, now: dat
     )
 
 
-@get("/api/v1/exports")
+@get("/api/v1/exports", roles=PERSONAL)
 async def export(
-    state: State, wanted: store.Wanted, form: Annotated[Format, QueryParameter(name="format")]
+    request: Asked,
+    state: State,
+    wanted: NamedDependency[store.Wanted],
+    form: Annotated[Format, QueryParameter(name="format")],
 ) -> Stream:
     """Return everything that matches, newest first; ``x-total-count`` says how much that is."""
     pool: Pool = state.pool
@@ -175,7 +189,7 @@ async def export(
         total = await store.count(tx, wanted)
     types = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
     return Stream(
-        _exported(state, wanted, form),
+        _exported(state, request.user, wanted, form),
         headers={
             "x-total-count": str(total),
             "content-disposition": f'attachment; filename="log.{form}"',
@@ -184,17 +198,19 @@ async def export(
     )
 
 
-async def _exported(state: State, wanted: store.Wanted, form: Format) -> AsyncIterator[bytes]:
+async def _exported(
+    state: State, caller: Caller, wanted: NamedDependency[store.Wanted], form: Format
+) -> AsyncIterator[bytes]:
     """Yield page after page; a reader that is slow keeps no connection to the database."""
     pool: Pool = state.pool
-    cursor: str | None = None
+    cursor: FromQuery[str | None] = None
     head = True
     while head or cursor is not None:
         async with pool.acquire() as tx:
             found, cursor = await search.page(tx, wanted, cursor, _STEP)
             indexes = [f.index for f in found]
             leaves = await store.leaves_at(tx, indexes) if form == "ocsf" else {}
-        await _note_access(state, "export", found)
+        await _note_access(state, caller, "export", found)
         rows = [asdict(f) for f in found]
         match form:
             case "csv":
@@ -206,8 +222,10 @@ async def _exported(state: State, wanted: store.Wanted, form: Format) -> AsyncIt
         head = False
 
 
-@get("/api/v1/evidence", media_type="application/zip")
-async def package(state: State, wanted: store.Wanted) -> Response[bytes]:
+@get("/api/v1/evidence", media_type="application/zip", roles=PERSONAL)
+async def package(
+    request: Asked, state: State, wanted: NamedDependency[store.Wanted]
+) -> Response[bytes]:
     """Return what the log says about one question, with everything that proves it offline."""
     pool: Pool = state.pool
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
@@ -216,12 +234,12 @@ async def package(state: State, wanted: store.Wanted) -> Response[bytes]:
             problem = f"more than {_MOST_EVIDENCE}" if found else "no"
             raise ClientException(f"{problem} entries match: ask for fewer, or for others")
         made = await _package(state, tx, [f.index for f in found])
-    await _note_access(state, "evidence", found)
+    await _note_access(state, request.user, "evidence", found)
     return made
 
 
-@get("/api/v1/entries/{index:int}/evidence", media_type="application/zip")
-async def entry_package(state: State, index: Index) -> Response[bytes]:
+@get("/api/v1/entries/{index:int}/evidence", media_type="application/zip", roles=PERSONAL)
+async def entry_package(request: Asked, state: State, index: Index) -> Response[bytes]:
     """Return one entry with everything that proves it offline."""
     pool: Pool = state.pool
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
@@ -230,7 +248,7 @@ async def entry_package(state: State, index: Index) -> Response[bytes]:
             raise NotFoundException("there is no such entry with content")
         made = await _package(state, tx, [index])
     if payload.bucket is not None:
-        await state.access.note(pool, "evidence", [index])
+        await state.access.note(pool, "evidence", [index], by=request.user.subject)
     return made
 
 
@@ -253,7 +271,7 @@ async def _evidence(tx: Connection, under: Covering, index: int) -> evidence.Ent
     return evidence.Entry(await prove(tx, under, index), payload.parts, payload.purged)
 
 
-@get("/api/v1/producers")
+@get("/api/v1/producers", roles=EVERYBODY)
 async def producers(state: State) -> dict[str, Any]:
     """Return what is known of each producer that numbers its events, and what of it is missing."""
     pool: Pool = state.pool
@@ -273,7 +291,7 @@ async def producers(state: State) -> dict[str, Any]:
     }
 
 
-@post("/api/v1/actions", media_type=TEXT, status_code=200)
+@post("/api/v1/actions", media_type=TEXT, status_code=200, roles={"producer"})
 async def ingest(request: Asked, state: State) -> Response[str]:
     """Log an action (a CloudEvent, binary or structured mode); answer with its ``.tlog-proof``.
 
@@ -293,20 +311,22 @@ async def ingest(request: Asked, state: State) -> Response[str]:
     return Response(str(found), headers={"location": path}, media_type=TEXT)
 
 
-async def _note_access(state: State, purpose: str, found: list[store.Found]) -> None:
+async def _note_access(
+    state: State, caller: Caller, purpose: str, found: list[store.Found]
+) -> None:
     access: AccessNotes = state.access
     if personal := [f.index for f in found if f.bucket is not None]:
-        await access.note(state.pool, purpose, personal)
+        await access.note(state.pool, purpose, personal, by=caller.subject)
 
 
 def wanted(  # noqa: PLR0917, PLR0913 - one for each way to search
     request: Asked,
-    customer: str | None = None,
-    actor: str | None = None,
-    action: str | None = None,
-    target: str | None = None,
-    outcome: str | None = None,
-    channel: str | None = None,
+    customer: FromQuery[str | None] = None,
+    actor: FromQuery[str | None] = None,
+    action: FromQuery[str | None] = None,
+    target: FromQuery[str | None] = None,
+    outcome: FromQuery[str | None] = None,
+    channel: FromQuery[str | None] = None,
     start: Start = None,
     end: End = None,
 ) -> store.Wanted:

@@ -12,7 +12,15 @@ from audit_log.leaf import SALT, Kind, split_action
 from shared import inbox
 from shared.cloudevents import Event
 from shared.events import BY_TYPE
-from shared.events.catalogue import ACTIONS, ALERTS, COMMANDS, DECISIONS, DELIVERIES, EVENT_TYPES
+from shared.events.catalogue import (
+    ACTIONS,
+    ALERTS,
+    COMMANDS,
+    DECISIONS,
+    DELIVERIES,
+    EVENT_TYPES,
+    LOOKS,
+)
 from shared.events.gallra import (
     AlertAcknowledged,
     DeliveryChanged,
@@ -20,6 +28,7 @@ from shared.events.gallra import (
     HoldPlaced,
     HoldReleaseAsked,
     HoldReleased,
+    PersonalDataViewed,
     PolicyActivated,
     PolicyPlanApproved,
     PurgeCommand,
@@ -32,7 +41,7 @@ from shared.holder import PurgeDesk
 from shared.inbox import Sight
 from shared.postgres import Connection
 
-_TOPICS: Final = (ACTIONS, DECISIONS, DELIVERIES, ALERTS, COMMANDS)
+_TOPICS: Final = (ACTIONS, DECISIONS, DELIVERIES, ALERTS, LOOKS, COMMANDS)
 _SPENT: Final[Mapping[str, Any]] = {}  # content that was committed to, and need not be kept
 
 CONSUMES: Final = [event_type for event_type in EVENT_TYPES if event_type.topic in _TOPICS]
@@ -145,10 +154,10 @@ def draft(event: Event, *, keep_network: bool = False) -> Draft:
             return _draft(event, Kind.HOLD, {"who": who, "what": content}, found_by)
         case (
             PurgeJobApproved() | PolicyPlanApproved() | ErasureAccepted()
-            | AlertAcknowledged() | SilencePlaced() | SilenceEnded()
+            | AlertAcknowledged() | SilencePlaced() | SilenceEnded() | PersonalDataViewed()
         ):  # fmt: skip
             who = {"by": content.pop("by")}
-            names = ("plan", "record_id", "fingerprint", "silence_id", "category")
+            names = ("plan", "record_id", "fingerprint", "silence_id", "purpose", "category")
             target = next(content[name] for name in names if content.get(name))
             found_by = Search(event.type.name, actor=who["by"], target=target)
             return _draft(event, Kind.EVENT, {"who": who, "what": content}, found_by)

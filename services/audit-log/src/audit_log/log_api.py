@@ -7,12 +7,14 @@ from litestar import Request, Response, route
 from litestar.datastructures import State
 from litestar.enums import HttpMethod
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 
 from audit_log import merkle, store
 from audit_log.leaf import PUBLIC, SALT, kind_of
 from audit_log.tiles import TilePath, bundle, parse_path
 from shared.canonical import canonical, digest
 from shared.postgres import Connection, Pool
+from shared.web.access import OPEN
 
 TEXT: Final = "text/plain; charset=utf-8"
 _BYTES: Final = "application/octet-stream"
@@ -20,7 +22,7 @@ _FOREVER: Final = "public, max-age=31536000, immutable"
 _SECONDS: Final = "public, max-age=1"
 
 Asked = Request[object, object, State]
-_reading = partial(route, http_method=[HttpMethod.GET, HttpMethod.HEAD])
+_reading = partial(route, http_method=[HttpMethod.GET, HttpMethod.HEAD], roles=OPEN)
 
 
 def _answer(request: Asked, body: bytes, media_type: str, caching: str) -> Response[bytes]:
@@ -60,7 +62,7 @@ async def policy(request: Asked, state: State) -> Response[bytes]:
 
 
 @_reading("/log/tile/{path:path}")
-async def tile(request: Asked, state: State, path: str) -> Response[bytes]:
+async def tile(request: Asked, state: State, path: FromPath[str]) -> Response[bytes]:
     """Return a tile of hashes or a bundle of entries, whole or as it was when it was narrower."""
     wanted = parse_path(path.removeprefix("/"))
     if wanted is None:
@@ -74,7 +76,7 @@ async def tile(request: Asked, state: State, path: str) -> Response[bytes]:
 
 
 @_reading("/log/statements/{path:path}", media_type="application/jsonl")
-async def statements(request: Asked, state: State, path: str) -> Response[bytes]:
+async def statements(request: Asked, state: State, path: FromPath[str]) -> Response[bytes]:
     """Return the public content among the entries of a bundle: receipts, policies, key events.
 
     A JSON line for each, with the salt by which it opens to its leaf.

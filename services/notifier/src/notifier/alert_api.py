@@ -19,6 +19,7 @@ from notifier.oncall import OnCall
 from shared import logs
 from shared.errors import Rejected
 from shared.postgres import Connection, Pool, transaction
+from shared.web.access import EVERYBODY, OPEN, Caller
 
 _NAME: Final = 200  # characters of a label's name or value that are kept
 _LABELS: Final = 50
@@ -29,6 +30,8 @@ _SEVERITIES: Final[dict[str, Severity]] = {
 }  # what is named otherwise is a warning
 _PAGE: Final = 100
 _log = logs.get(__name__)
+
+Asked = Request[Caller, Any, State]
 
 
 class Posted(BaseModel):
@@ -90,7 +93,7 @@ class PostedAlerts(Posted):
     truncated: int = Field(default=0, alias="truncatedAlerts")
 
 
-@post("/api/v1/alerts", status_code=202)
+@post("/api/v1/alerts", status_code=202, roles={"operator", "producer"})
 async def take(state: State, data: JSONBody[PostedAlerts]) -> dict[str, Any]:
     """Take the alerts that an Alertmanager posts; the same ones again change nothing."""
     pool: Pool = state.pool
@@ -106,7 +109,7 @@ async def take(state: State, data: JSONBody[PostedAlerts]) -> dict[str, Any]:
     return {"alerts": len(data.alerts), "news": news, "truncated": data.truncated}
 
 
-@get("/api/v1/alerts")
+@get("/api/v1/alerts", roles=EVERYBODY)
 async def standing(state: State) -> dict[str, Any]:
     """Return what stands: its group, who looks after it, and what keeps it quiet."""
     pool: Pool = state.pool
@@ -115,7 +118,7 @@ async def standing(state: State) -> dict[str, Any]:
         return {"alerts": await oncall.overview(tx)}
 
 
-@get("/api/v1/alert-notices")
+@get("/api/v1/alert-notices", roles=EVERYBODY)
 async def notices(state: State) -> dict[str, Any]:
     """Return what was told about alerts, newest first; of a mail, its id is its message's."""
     pool: Pool = state.pool
@@ -127,16 +130,18 @@ class Acknowledging(Posted):
     """Who looks after which alerts."""
 
     fingerprints: Annotated[list[str], Field(min_length=1, max_length=1000)]
-    by: str
+    by: str = ""
 
 
-@post("/api/v1/alerts/acknowledgements", status_code=200)
-async def acknowledge(state: State, data: JSONBody[Acknowledging]) -> dict[str, Any]:
+@post("/api/v1/alerts/acknowledgements", status_code=200, roles={"operator"})
+async def acknowledge(
+    request: Asked, state: State, data: JSONBody[Acknowledging]
+) -> dict[str, Any]:
     """Note who looks after alerts; those that do not stand are left out of the answer."""
     pool: Pool = state.pool
     oncall: OnCall = state.oncall
     async with transaction(pool) as tx:
-        found = await oncall.acknowledge(tx, data.fingerprints, by=data.by)
+        found = await oncall.acknowledge(tx, data.fingerprints, by=request.user.acting(data.by))
     until = max((a.acknowledged.until for a in found if a.acknowledged), default=None)
     return {"acknowledged": [alert.fingerprint for alert in found], "until": until}
 
@@ -169,12 +174,12 @@ class PostedSilence(Posted):
     matchers: Annotated[list[PostedMatcher], Field(min_length=1, max_length=50)]
     starts_at: AwareDatetime | None = Field(default=None, alias="startsAt")
     ends_at: AwareDatetime = Field(alias="endsAt")
-    created_by: str = Field(alias="createdBy")
+    created_by: str = Field(default="", alias="createdBy")
     comment: str
 
 
-@post("/api/v1/silences")
-async def silence(state: State, data: JSONBody[PostedSilence]) -> dict[str, Any]:
+@post("/api/v1/silences", roles={"operator"})
+async def silence(request: Asked, state: State, data: JSONBody[PostedSilence]) -> dict[str, Any]:
     """Silence alerts; grave ones are silenced for no longer than the policy allows."""
     pool: Pool = state.pool
     oncall: OnCall = state.oncall
@@ -183,7 +188,7 @@ async def silence(state: State, data: JSONBody[PostedSilence]) -> dict[str, Any]
         made = await oncall.silence(
             tx,
             matchers,
-            by=data.created_by,
+            by=request.user.acting(data.created_by),
             reason=data.comment,
             starts_at=data.starts_at,
             ends_at=data.ends_at,
@@ -197,7 +202,7 @@ async def silence(state: State, data: JSONBody[PostedSilence]) -> dict[str, Any]
     return {"silenceID": str(made.id), "ends_at": made.ends_at, "ends_earlier_for": shorter}
 
 
-@get("/api/v1/silences")
+@get("/api/v1/silences", roles=EVERYBODY)
 async def silences(state: State) -> dict[str, Any]:
     """Return the silences that have not ended."""
     pool: Pool = state.pool
@@ -207,13 +212,15 @@ async def silences(state: State) -> dict[str, Any]:
     return {"silences": alert_store.silences_as_rows(found)}
 
 
-@delete("/api/v1/silences/{silence_id:uuid}", status_code=200)
-async def unsilence(state: State, silence_id: FromPath[UUID], by: FromQuery[str]) -> dict[str, Any]:
+@delete("/api/v1/silences/{silence_id:uuid}", status_code=200, roles={"operator"})
+async def unsilence(
+    request: Asked, state: State, silence_id: FromPath[UUID], by: FromQuery[str] = ""
+) -> dict[str, Any]:
     """End a silence before its time."""
     pool: Pool = state.pool
     oncall: OnCall = state.oncall
     async with transaction(pool) as tx:
-        if not await oncall.unsilence(tx, silence_id, by=by):
+        if not await oncall.unsilence(tx, silence_id, by=request.user.acting(by)):
             raise NotFoundException("there is no such silence, or it has ended")
     return {"silenceID": str(silence_id)}
 
@@ -221,7 +228,7 @@ async def unsilence(state: State, silence_id: FromPath[UUID], by: FromQuery[str]
 # --- the link in a mail --------------------------------------------------------------------------
 
 
-@get("/a/{token:str}", include_in_schema=False)
+@get("/a/{token:str}", include_in_schema=False, roles=OPEN)
 async def asked(state: State, token: FromPath[str]) -> Template:
     """Show what the link in a mail acknowledges, and a button; nothing changes yet.
 
@@ -230,7 +237,7 @@ async def asked(state: State, token: FromPath[str]) -> Template:
     return await _page(state, token)
 
 
-@post("/a/{token:str}", include_in_schema=False, status_code=200)
+@post("/a/{token:str}", include_in_schema=False, status_code=200, roles=OPEN)
 async def answered(state: State, token: FromPath[str], request: Request[Any, Any, Any]) -> Template:
     """Acknowledge what a mail told, as far as it still stands."""
     pool: Pool = state.pool

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from litestar import get, post
+from litestar import Request, get, post
 from litestar.datastructures import State
 from litestar.exceptions import ClientException, NotFoundException
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
@@ -24,18 +24,22 @@ from notifier.reconciling import reconcile
 from notifier.template import LAYOUT, Locale
 from shared.ids import new_id
 from shared.postgres import Pool, transaction
+from shared.web.access import EVERYBODY, PERSONAL, Caller, Role
 
 _PAGE: Final = 100
 _CONFLICT: Final = 409
 _LARGEST_LOG: Final = 100_000_000
+_LEDGER: Final = PERSONAL | {"operator"}  # recipients are tokens, and still people
+_SENDS: Final[frozenset[Role]] = frozenset(("compliance", "dpo", "operator"))
 
+Asked = Request[Caller, Any, State]
 Start = Annotated[datetime | None, QueryParameter(name="from")]
 End = Annotated[datetime | None, QueryParameter(name="to")]
 Type = Annotated[str | None, QueryParameter(name="type")]
 Stands = Annotated[DeliveryState | None, QueryParameter(name="state")]
 
 
-@get("/api/v1/messages")
+@get("/api/v1/messages", roles=EVERYBODY)
 async def messages(state: State, before: FromQuery[datetime | None] = None) -> dict[str, Any]:
     """Return messages, newest first; continue with ``before`` the last one's request."""
     pool: Pool = state.pool
@@ -45,7 +49,7 @@ async def messages(state: State, before: FromQuery[datetime | None] = None) -> d
     return {"messages": [{**m, "states": states[m["message_id"]]} for m in found]}
 
 
-@get("/api/v1/messages/{message_id:str}")
+@get("/api/v1/messages/{message_id:str}", roles=EVERYBODY)
 async def message(state: State, message_id: FromPath[str]) -> dict[str, Any]:
     """Return a message and how far it is: who has it, who does not, and why."""
     pool: Pool = state.pool
@@ -63,18 +67,20 @@ async def message(state: State, message_id: FromPath[str]) -> dict[str, Any]:
         }
 
 
-@get("/api/v1/messages/{message_id:str}/deliveries")
+@get("/api/v1/messages/{message_id:str}/deliveries", roles=_LEDGER)
 async def message_deliveries(
+    request: Asked,
     state: State,
     message_id: FromPath[str],
     stands: Stands = None,
     cursor: FromQuery[UUID | None] = None,
 ) -> dict[str, Any]:
     """Return the deliveries of a message, newest first, a hundred at a time."""
-    return await _page(state, Wanted(message_id=message_id, state=stands, before=cursor))
+    wanted = Wanted(message_id=message_id, state=stands, before=cursor)
+    return await _page(state, request.user, wanted)
 
 
-@get("/api/v1/messages/{message_id:str}/unreached")
+@get("/api/v1/messages/{message_id:str}/unreached", roles=_LEDGER)
 async def unreached(
     state: State, message_id: FromPath[str], cursor: FromQuery[str] = ""
 ) -> dict[str, Any]:
@@ -85,8 +91,9 @@ async def unreached(
     return {"customers": found, "cursor": found[-1] if len(found) == _PAGE else None}
 
 
-@get("/api/v1/deliveries")
+@get("/api/v1/deliveries", roles=_LEDGER)
 async def deliveries(  # noqa: PLR0913, PLR0917 - each is one thing to look for
+    request: Asked,
     state: State,
     recipient: FromQuery[str | None] = None,
     customer: FromQuery[str | None] = None,
@@ -115,11 +122,11 @@ async def deliveries(  # noqa: PLR0913, PLR0917 - each is one thing to look for
         until=until,
         before=cursor,
     )
-    return await _page(state, wanted)
+    return await _page(state, request.user, wanted)
 
 
-@get("/api/v1/deliveries/{delivery_id:uuid}")
-async def delivery(state: State, delivery_id: FromPath[UUID]) -> dict[str, Any]:
+@get("/api/v1/deliveries/{delivery_id:uuid}", roles=_LEDGER)
+async def delivery(request: Asked, state: State, delivery_id: FromPath[UUID]) -> dict[str, Any]:
     """Return a delivery and every step that it took."""
     pool: Pool = state.pool
     async with pool.acquire() as tx:
@@ -127,11 +134,12 @@ async def delivery(state: State, delivery_id: FromPath[UUID]) -> dict[str, Any]:
         if found is None:
             raise NotFoundException("there is no such delivery")
         steps = await ledger.history(tx, delivery_id)
+    await state.looks.note(pool, request.user, "delivery", 1)
     told = [{**step, "event_id": event_id(delivery_id, step["position"])} for step in steps]
     return {**_shown(found), "history": told}
 
 
-@post("/api/v1/deliveries/{delivery_id:uuid}/resend")
+@post("/api/v1/deliveries/{delivery_id:uuid}/resend", roles=_SENDS)
 async def resend(state: State, delivery_id: FromPath[UUID]) -> dict[str, Any]:
     """Send a mail anew, as a delivery of its own that is linked to the first."""
     pool: Pool = state.pool
@@ -146,7 +154,7 @@ async def resend(state: State, delivery_id: FromPath[UUID]) -> dict[str, Any]:
     return {"delivery_id": str(fresh), "resends": str(delivery_id)}
 
 
-@post("/api/v1/deliveries/{delivery_id:uuid}/send-again")
+@post("/api/v1/deliveries/{delivery_id:uuid}/send-again", roles=_SENDS)
 async def send_again(state: State, delivery_id: FromPath[UUID]) -> dict[str, Any]:
     """Send a mail in doubt once more, under the same Message-ID: somebody has decided so."""
     pool: Pool = state.pool
@@ -168,7 +176,7 @@ class RelayLog:
     complete_until: datetime
 
 
-@post("/api/v1/reconciliations", request_max_body_size=_LARGEST_LOG)
+@post("/api/v1/reconciliations", request_max_body_size=_LARGEST_LOG, roles={"operator"})
 async def reconciliation(state: State, data: JSONBody[RelayLog]) -> dict[str, Any]:
     """Settle what is in doubt with the relay's own log."""
     if data.complete_until.tzinfo is None:
@@ -177,7 +185,7 @@ async def reconciliation(state: State, data: JSONBody[RelayLog]) -> dict[str, An
     return asdict(done)
 
 
-@get("/api/v1/templates")
+@get("/api/v1/templates", roles=EVERYBODY)
 async def templates(state: State) -> dict[str, Any]:
     """Return the templates and the parameters of their versions."""
     library: Library = state.library
@@ -200,7 +208,7 @@ class Draft:
     locale: Locale = "en"
 
 
-@post("/api/v1/templates/{name:str}/preview", status_code=200)
+@post("/api/v1/templates/{name:str}/preview", status_code=200, roles=EVERYBODY)
 async def preview(state: State, name: FromPath[str], data: JSONBody[Draft]) -> dict[str, Any]:
     """Return the mail that the newest version of a template makes; nothing is sent."""
     planner: Planner = state.planner
@@ -218,7 +226,7 @@ class Trial(Draft):
     to: str = ""
 
 
-@post("/api/v1/templates/{name:str}/trial", status_code=202)
+@post("/api/v1/templates/{name:str}/trial", status_code=202, roles=_SENDS)
 async def trial(state: State, name: FromPath[str], data: JSONBody[Trial]) -> dict[str, Any]:
     """Send the mail that the newest version of a template makes to one address, as any other."""
     planner: Planner = state.planner
@@ -232,10 +240,11 @@ async def trial(state: State, name: FromPath[str], data: JSONBody[Trial]) -> dic
     return {"message_id": sent.message_id}
 
 
-async def _page(state: State, wanted: Wanted) -> dict[str, Any]:
+async def _page(state: State, caller: Caller, wanted: Wanted) -> dict[str, Any]:
     pool: Pool = state.pool
     async with pool.acquire() as tx:
         found = await ledger.search(tx, wanted, _PAGE)
+    await state.looks.note(pool, caller, "deliveries", len(found))
     cursor = str(found[-1]["delivery_id"]) if len(found) == _PAGE else None
     return {"deliveries": [_shown(row) for row in found], "cursor": cursor}
 

@@ -31,6 +31,7 @@ from shared.outbox import Outbox
 from shared.postgres import Pool
 from shared.service import Job, Service
 from shared.settings import SettingsError
+from shared.web.looks import Looks
 
 T = TypeVar("T")
 
@@ -119,6 +120,7 @@ def build(settings: Settings) -> Service:
             "address_key": key,
             "clock": clock,
             "library": library,
+            "looks": Looks(outbox, clock, HOLDER),
             "links": Links(key, refusals, domain),
             "oncall": oncall,
             "planner": planner,

@@ -24,6 +24,7 @@ from notifier.handlers import VERIFY
 from notifier.refusals import Choice, Refusals
 from shared.errors import Rejected
 from shared.postgres import Connection, Pool, transaction
+from shared.web.access import OPEN
 from shared.wording import ENGLISH, Language, translator
 
 _LARGEST: Final = 16_384  # octets of a form
@@ -82,7 +83,12 @@ class _Visitor:
     language: Language
 
 
-@route("/u/{token:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD], include_in_schema=False)
+@route(
+    "/u/{token:str}",
+    http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    include_in_schema=False,
+    roles=OPEN,
+)
 async def choices(state: State, request: Visit, token: FromPath[str]) -> Template:
     """Show which mail may be declined."""
     links: Links = state.links
@@ -98,6 +104,7 @@ async def choices(state: State, request: Visit, token: FromPath[str]) -> Templat
     status_code=HTTP_200_OK,
     include_in_schema=False,
     request_max_body_size=_LARGEST,
+    roles=OPEN,
 )
 async def choose(state: State, request: Visit, token: FromPath[str]) -> Template:
     """Do what a mail program (RFC 8058) or a person asks; show how it stands then."""
@@ -167,7 +174,12 @@ async def _visitor(tx: Connection, links: Links, request: Visit, token: str) -> 
     return _Visitor(recipient, name, await _language(tx, recipient, request))
 
 
-@route("/v/{token:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD], include_in_schema=False)
+@route(
+    "/v/{token:str}",
+    http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    include_in_schema=False,
+    roles=OPEN,
+)
 async def question(state: State, request: Visit, token: FromPath[str]) -> Template:
     """Ask whether an address is somebody's."""
     links: Links = state.links
@@ -184,6 +196,7 @@ async def question(state: State, request: Visit, token: FromPath[str]) -> Templa
     status_code=HTTP_200_OK,
     include_in_schema=False,
     request_max_body_size=_LARGEST,
+    roles=OPEN,
 )
 async def confirm(state: State, request: Visit, token: FromPath[str]) -> Template:
     """Note that an address was confirmed, and let the mail go that waited for that."""

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
 import httpx
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException, ServiceUnavailableException
-from litestar.params import QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Redirect, Template
 
 from retention import canary_store, certificate, purge_store, report_store, store
@@ -23,6 +23,7 @@ from shared.canonical import digest
 from shared.events.gallra import ReportIssued
 from shared.ids import new_id
 from shared.postgres import Pool, transaction
+from shared.web.access import EVERYBODY, OPEN, PERSONAL, Caller
 from shared.wording import Language, translator
 
 _NOT_FOUND: Final = 404
@@ -34,30 +35,30 @@ SOURCE: Final = "//gallra/retention"
 _log = logs.get(__name__)
 
 
-@get("/", include_in_schema=False)
+@get("/", include_in_schema=False, roles=OPEN)
 async def front() -> Redirect:
     """Lead to the report."""
     return Redirect("/report")
 
 
-@get("/report", include_in_schema=False)
+@get("/report", include_in_schema=False, roles=EVERYBODY)
 async def page(
     state: State,
     start: Annotated[date | None, QueryParameter(name="from")] = None,
     end: Annotated[date | None, QueryParameter(name="to")] = None,
-    as_of: date | None = None,
+    as_of: FromQuery[date | None] = None,
 ) -> Template:
     """Show the report."""
     report = await _make(state, start, end, as_of)
     return Template("report.html", context={"report": report, "audit_log": state.audit_log_url})
 
 
-@get("/api/v1/report")
+@get("/api/v1/report", roles=EVERYBODY)
 async def download(
     state: State,
     start: Annotated[date | None, QueryParameter(name="from")] = None,
     end: Annotated[date | None, QueryParameter(name="to")] = None,
-    as_of: date | None = None,
+    as_of: FromQuery[date | None] = None,
     form: Annotated[Literal["json", "csv"], QueryParameter(name="format")] = "json",
 ) -> Response[str]:
     """Return the report; that it was issued goes into the master log."""
@@ -111,7 +112,7 @@ async def _entries(audit_log_url: str, events: Collection[str]) -> dict[str, int
     return dict(pair for pair in found if pair is not None)
 
 
-@get("/api/v1/holds")
+@get("/api/v1/holds", roles=EVERYBODY)
 async def holds(state: State) -> dict[str, Any]:
     """Return all legal holds, newest first."""
     pool: Pool = state.pool
@@ -119,7 +120,7 @@ async def holds(state: State) -> dict[str, Any]:
         return {"holds": await store.holds(tx)}
 
 
-@get("/api/v1/forecast")
+@get("/api/v1/forecast", roles=EVERYBODY)
 async def forecast(
     state: State,
     start: Annotated[date | None, QueryParameter(name="from")] = None,
@@ -137,8 +138,10 @@ async def forecast(
     return {"from": first, "to": last, "purges": found}
 
 
-@get("/api/v1/subjects/{token:str}")
-async def subject(state: State, token: str) -> dict[str, Any]:
+@get("/api/v1/subjects/{token:str}", roles=PERSONAL)
+async def subject(
+    request: Request[Caller, Any, State], state: State, token: FromPath[str]
+) -> dict[str, Any]:
     """Return the records that tell of a person, with what decides a request about each.
 
     That is until when it is kept and on what basis, and what the policy answers to each right.
@@ -147,6 +150,7 @@ async def subject(state: State, token: str) -> dict[str, Any]:
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
         history = await state.registry.in_force.read(tx)
         found = await report_store.held_about(tx, token, state.clock.now())
+    await state.looks.note(pool, request.user, "subject", len(found))
     policies = {category: history.newest[category] for category in {r["category"] for r in found}}
     return {
         "records": found,
@@ -157,9 +161,12 @@ async def subject(state: State, token: str) -> dict[str, Any]:
     }
 
 
-@get("/api/v1/deadlines/{ref:path}")
+@get("/api/v1/deadlines/{ref:path}", roles=EVERYBODY)
 async def deadline(
-    state: State, ref: str, as_of: date | None = None, lang: Language = "en"
+    state: State,
+    ref: FromPath[str],
+    as_of: FromQuery[date | None] = None,
+    lang: FromQuery[Language] = "en",
 ) -> dict[str, Any]:
     """Return until when a record is kept, and each step that leads there.
 
@@ -191,8 +198,8 @@ async def deadline(
     }
 
 
-@get("/api/v1/purges")
-async def purges(state: State, before: datetime | None = None) -> dict[str, Any]:
+@get("/api/v1/purges", roles=EVERYBODY)
+async def purges(state: State, before: FromQuery[datetime | None] = None) -> dict[str, Any]:
     """Return purge jobs, newest first, a hundred at a time.
 
     Continue with ``before`` the last one's ``opened_at``.
@@ -203,8 +210,8 @@ async def purges(state: State, before: datetime | None = None) -> dict[str, Any]
     return {"purges": found}
 
 
-@get("/api/v1/purges/{job_id:uuid}")
-async def purge(state: State, job_id: UUID) -> dict[str, Any]:
+@get("/api/v1/purges/{job_id:uuid}", roles=EVERYBODY)
+async def purge(state: State, job_id: FromPath[UUID]) -> dict[str, Any]:
     """Return a purge job and how far each of its chunks has come."""
     pool: Pool = state.pool
     async with pool.acquire() as tx:
@@ -216,8 +223,8 @@ async def purge(state: State, job_id: UUID) -> dict[str, Any]:
     return {**found, "statement": statement and json.loads(statement), "chunks": chunks}
 
 
-@get("/api/v1/purges/{job_id:uuid}/certificate", media_type="application/json")
-async def deletion_certificate(state: State, job_id: UUID) -> Response[bytes]:
+@get("/api/v1/purges/{job_id:uuid}/certificate", media_type="application/json", roles=EVERYBODY)
+async def deletion_certificate(state: State, job_id: FromPath[UUID]) -> Response[bytes]:
     """Return the deletion certificate of a closed job."""
     pool: Pool = state.pool
     async with pool.acquire() as tx:
@@ -244,7 +251,7 @@ async def _proven(audit_log_url: str, event_id: str) -> tuple[Mapping[str, Any],
     return entry["content"]["parts"]["what"], proof
 
 
-@get("/api/v1/canaries")
+@get("/api/v1/canaries", roles=EVERYBODY)
 async def canaries(state: State) -> dict[str, Any]:
     """Return the newest canary of each holder and category, and how long it was due till erased."""
     pool: Pool = state.pool

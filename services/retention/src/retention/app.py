@@ -19,6 +19,7 @@ from shared.document import DocumentError
 from shared.outbox import Outbox
 from shared.service import Job, Service
 from shared.settings import SettingsError
+from shared.web.looks import Looks
 
 _LANES: Final = 2  # while the database works on one batch, the next is read
 
@@ -72,5 +73,6 @@ def build(settings: Settings) -> Service:
             "outbox": outbox,
             "clock": clock,
             "audit_log_url": settings.audit_log_url,
+            "looks": Looks(outbox, clock, "retention"),
         },
     )

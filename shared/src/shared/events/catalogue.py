@@ -59,11 +59,12 @@ RESULTS = Topic("holders.purge-results.v1", "chunk id", ("retention",))
 STATUS = Topic("holders.status.v1", "holder", ("retention",))
 DELIVERIES = Topic("notifier.deliveries.v1", "message id:recipient token", ("audit-log",))
 ALERTS = Topic("ops.alerts.v1", "fingerprint or silence id", ("notifier", "audit-log"))
+LOOKS = Topic("ops.looks.v1", "service", ("audit-log",))
 CHECKPOINTS = Topic("audit.checkpoints.v1", "origin")
 
 TOPICS: Final = (
     ACTIONS, RECORDS, SERVICES, CONTACTS, MESSAGES, FISCAL_YEARS,
-    DECISIONS, COMMANDS, RESULTS, STATUS, DELIVERIES, ALERTS, CHECKPOINTS,
+    DECISIONS, COMMANDS, RESULTS, STATUS, DELIVERIES, ALERTS, LOOKS, CHECKPOINTS,
 )  # fmt: skip
 
 
@@ -168,6 +169,7 @@ EVENT_TYPES: Final = (
     ),
     EventType("ops.silence.placed.v1", ALERTS, gallra.SilencePlaced, lambda d: d.silence_id),
     EventType("ops.silence.ended.v1", ALERTS, gallra.SilenceEnded, lambda d: d.silence_id),
+    EventType("ops.personal-data.viewed.v1", LOOKS, gallra.PersonalDataViewed, lambda d: d.service),
     EventType(
         "audit.checkpoint.published.v1", CHECKPOINTS, gallra.CheckpointPublished, lambda d: d.origin
     ),

@@ -322,6 +322,21 @@ class AlertAcknowledged(Data):
     until: Instant
 
 
+class PersonalDataViewed(Data):
+    """Somebody was about to be shown what tells of people, as far as it is not in the log itself.
+
+    Attributes:
+        purpose: What was asked for, such as ``deliveries``.
+        by: Who asked; ``-`` where the service lets in who brings no token.
+        count: How much was shown.
+    """
+
+    service: Name
+    purpose: Name
+    by: Name
+    count: Annotated[int, Field(ge=0)]
+
+
 class SilencePlaced(Data):
     """Nobody is told of alerts that fit all *matchers*, such as ``holder="crm"``, for a while."""
 

@@ -7,6 +7,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from shared.web.access import OPEN
+
 Ready = Callable[[], Awaitable[list[str]]]
 
 
@@ -16,11 +18,11 @@ def health_routes(ready: Ready) -> Sequence[HTTPRouteHandler]:
     A broken dependency makes a service unready, never dead: restarting it would not help.
     """
 
-    @get("/livez", include_in_schema=False)
+    @get("/livez", include_in_schema=False, roles=OPEN)
     async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
-    @get("/readyz", include_in_schema=False)
+    @get("/readyz", include_in_schema=False, roles=OPEN)
     async def readyz() -> Response[dict[str, object]]:
         missing = await ready()
         return Response(
@@ -28,7 +30,7 @@ def health_routes(ready: Ready) -> Sequence[HTTPRouteHandler]:
             status_code=HTTP_503_SERVICE_UNAVAILABLE if missing else HTTP_200_OK,
         )
 
-    @get("/metrics", include_in_schema=False)
+    @get("/metrics", include_in_schema=False, roles=OPEN)
     async def metrics() -> Response[bytes]:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 

@@ -4,11 +4,12 @@ from typing import Final
 
 from retention import policy
 from retention.activation import Activation
-from retention.api import ROUTES, SOURCE
+from retention.api import ROUTES
 from retention.canary import Canaries
 from retention.handlers import CONSUMES, Handlers
 from retention.in_force import InForce
 from retention.limits import Limits
+from retention.master_log import SOURCE
 from retention.purge import PurgeLoop
 from retention.registry import Registry
 from retention.replay import Replay
@@ -72,5 +73,7 @@ def build(settings: Settings) -> Service:
             "outbox": outbox,
             "clock": clock,
             "audit_log_url": settings.audit_log_url,
+            "kafka": settings.kafka,
+            "topic_prefix": settings.topic_prefix,
         },
     )

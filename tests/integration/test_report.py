@@ -1,6 +1,8 @@
 """What a report says is what the database has, on any day: the figures are counted here again."""
 
 import asyncio
+import io
+import re
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from pypdf import PdfReader
 from tests.conftest import PATIENCE, Database
 from tests.integration.test_closed_loop import Retention, answer, invoice, named
 from tests.integration.test_policy_plan import SIX_MONTHS, apply, changed, planner
@@ -16,6 +19,7 @@ from gallra.stack.infrastructure import Infrastructure
 from retention import report
 from retention.findings import Line, Report, Span
 from retention.override import Scope
+from retention.paper import as_pdf, evidence
 from shared import topics
 from shared.events.platform import Anchor, FiscalYearClosed, RecordGone, RecordRegistered
 from shared.postgres import open_pool
@@ -126,6 +130,10 @@ async def test_the_purge_of_a_financial_year_is_seen_years_before(retention: Ret
         }
         for first in (2024, 2025)
     ]
+    pages = PdfReader(io.BytesIO(as_pdf(found, evidence(found, {}), "en"))).pages
+    told = " ".join("".join(page.extract_text() for page in pages).split())
+    assert "What falls due by 2034-01-01" in told
+    assert re.search(r"2033-01-01 Invoices.{,60}2025-01-01 . 2025-12-31 1\b", told)
     assert (await made(retention, date(2032, 12, 31))).falls_due[1:] == []
     assert len((await made(retention, date(2033, 1, 1))).falls_due) == 2
 

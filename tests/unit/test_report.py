@@ -19,7 +19,7 @@ from retention.findings import COUNTS, Line, Purge, Report, Span
 from retention.paper import as_pdf, evidence
 from retention.tables import as_csv, as_json, as_jsonl, inert
 from retention.workbook import HEADINGS, as_xlsx
-from shared.wording import translations
+from shared.wording import translations, translator
 
 POLICIES = policy.load(Path(__file__).parents[2] / "policies").by_category
 NOW = datetime(2032, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -204,6 +204,8 @@ def test_every_sentence_is_there_in_swedish() -> None:
     swedish = "".join(p.extract_text() for p in PdfReader(io.BytesIO(pdf(report(), "sv"))).pages)
     assert "Bevarande- och gallringsrapport" in swedish
     assert "sjunde året" in swedish
+    book = zipfile.ZipFile(io.BytesIO(as_xlsx(report(), translator("retention", "sv"))))
+    assert "Begäranden om radering" in book.read("xl/workbook.xml").decode()
 
 
 def test_lines_of_json_name_their_table() -> None:

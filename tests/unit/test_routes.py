@@ -38,6 +38,7 @@ MATRIX: dict[str, set[str] | frozenset[str]] = {
     "GET /api/v1/checkpoints": ALL,
     "GET /api/v1/entries": PERSONAL,
     "GET /api/v1/events": OPEN,
+    "POST /api/v1/proofs": OPEN,
     "GET /api/v1/entries/1": PERSONAL,
     "GET /api/v1/entries/1/proof": OPEN,
     "POST /api/v1/entries/1/corrections": {"compliance", "dpo"},

@@ -1,6 +1,7 @@
 """Deletion certificates: fetched from the running service, checked with the log's key alone."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,22 +60,33 @@ def check(file: bytes, *keys: Verifier) -> tuple[dict[str, Any], Checkpoint]:
 def _checked(
     file: bytes, content: dict[str, Any], *keys: Verifier
 ) -> tuple[dict[str, Any], Checkpoint]:
-    entry, proof = content["entry"], Proof.parse(content["proof"])
-    salt, value = bytes.fromhex(entry["salt"]), entry["value"]
-    statement, closed = content["statement"], value["data"]
+    entry, statement = content["entry"], content["statement"]
     if canonical(content) + b"\n" != file:
         raise _refused("it is not written as it was issued")
     if (content["title"], content["says"]) != (TITLE, SAYS) or len(content) != len(_FIELDS):
         raise _refused("it does not say what certificates say")
-    if set(entry) != {"salt", "value"}:
-        raise _refused("the entry has more to it than the log commits to")
-    checkpoint = proof.check(*keys)
-    part = salt + canonical(value)
-    if commitment({"what": part_digest("what", part)}) != proof.leaf[32:]:
-        raise _refused("the entry does not open to the leaf that is proven")
+    checkpoint = opened(entry, Proof.parse(content["proof"]), *keys)
+    value = entry["value"]
+    closed = value["data"]
     if (value["type"], closed["statement"]) != (_CLOSED, fingerprint(canonical(statement))):
         raise _refused("the log does not commit to this statement")
     return statement, checkpoint
+
+
+def opened(entry: Mapping[str, Any], proof: Proof, *keys: Verifier) -> Checkpoint:
+    """Return the checkpoint under which the log is proven to say what is in *entry*.
+
+    Raises:
+        Rejected: the keys do not vouch for the proof, or it is of something else.
+        KeyError, ValueError: it is no entry.
+    """
+    if set(entry) != {"salt", "value"}:
+        raise _refused("the entry has more to it than the log commits to")
+    checkpoint = proof.check(*keys)
+    part = bytes.fromhex(entry["salt"]) + canonical(entry["value"])
+    if commitment({"what": part_digest("what", part)}) != proof.leaf[32:]:
+        raise _refused("the entry does not open to the leaf that is proven")
+    return checkpoint
 
 
 _FIELDS = ("title", "says", "statement", "entry", "proof")

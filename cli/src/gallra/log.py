@@ -66,7 +66,7 @@ def verify(  # noqa: PLR0913, PLR0917 - options are named by who calls
     """
     from gallra import verification  # noqa: PLC0415
 
-    key = _key(vkey)
+    key = key_of(vkey)
     if offline is not None:
         if key is None:
             fail("--offline needs --vkey, a key of the log that you have from elsewhere", 2)
@@ -84,7 +84,8 @@ def verify(  # noqa: PLR0913, PLR0917 - options are named by who calls
     _tell(verdict, as_json)
 
 
-def _key(given: str | None) -> str | None:
+def key_of(given: str | None) -> str | None:
+    """Return the key that was given, itself or in a file."""
     if given is None or "+" in given:
         return given
     try:
@@ -132,7 +133,7 @@ def my_entries(
 
     held = json.loads(key.read_text(encoding="utf-8"))
     with _progress() as progress:
-        found = run(verification.my_entries(held, url, _key(vkey), progress))
+        found = run(verification.my_entries(held, url, key_of(vkey), progress))
     if as_json:
         print(json.dumps({**asdict(found), "complete": not found.missing}, indent=2))
     else:
@@ -151,7 +152,7 @@ def conformity(url: Url = None, vkey: Vkey = None, data: Data = DEFAULT_DATA) ->
     from gallra import verification  # noqa: PLC0415
 
     with _progress() as progress:
-        found = run(verification.conformity(data, url, _key(vkey), progress))
+        found = run(verification.conformity(data, url, key_of(vkey), progress))
     wrong = False
     for kind, indexes in found.items():
         print(f"{kind:12} {indexes or 'none'}")

@@ -19,6 +19,7 @@ import typer
 
 from gallra.log import log_app
 from gallra.mail import mail_app
+from gallra.report import report_app
 from gallra.terminal import DEFAULT_DATA, AsJson, Data, fail
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ for name, group in {
     "mail": mail_app,
     "policy": policy_app,
     "purge": purge_app,
+    "report": report_app,
     "certificate": certificate_app,
     "dlq": dlq_app,
 }.items():
@@ -185,37 +187,6 @@ def contracts(folder: Path) -> None:
 
     for path in write(folder):
         print(path)
-
-
-@app.command()
-def report(
-    start: Annotated[str | None, typer.Option("--from", help="First day of purges.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Last day of purges.")] = None,
-    as_of: Annotated[str | None, typer.Option(help="Day that holdings are counted on.")] = None,
-    form: Annotated[Literal["json", "csv", "html"], typer.Option("--format")] = "json",
-    url: Annotated[str | None, typer.Option(help="Of the retention service.")] = None,
-    data: Data = DEFAULT_DATA,
-) -> None:
-    """Print the retention report: what is held and why, what is due, what was purged."""
-    import httpx  # noqa: PLC0415
-
-    from gallra.stackfile import NoStackError, read  # noqa: PLC0415
-
-    days = {"from": start, "to": end, "as_of": as_of}
-    for option, day in days.items():
-        try:
-            date.fromisoformat(day or "2000-01-01")
-        except ValueError:
-            fail(f"--{option.replace('_', '-')} takes a day such as 2026-12-31", 2)
-    params = {option: day for option, day in days.items() if day}
-    path = "/report" if form == "html" else "/api/v1/report"
-    try:
-        base = url or read(data).urls["retention"]
-        answer = httpx.get(base + path, params={**params, "format": form}, timeout=60)
-        answer.raise_for_status()
-    except (NoStackError, httpx.HTTPError) as error:
-        fail(error)
-    sys.stdout.write(answer.text)
 
 
 @policy_app.command("check")

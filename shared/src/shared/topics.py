@@ -1,5 +1,7 @@
 """The topics of the catalogue, as they must exist on the broker."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -54,6 +56,54 @@ async def apply(bootstrap: str, prefix: str = "") -> list[str]:
         return missing
     finally:
         await admin.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Wider:
+    """A setting by which a topic keeps events otherwise than declared, and so maybe for longer."""
+
+    topic: str
+    setting: str
+    declared: str
+    found: str
+
+
+async def wider(bootstrap: str, prefix: str = "") -> list[Wider]:
+    """Return where topics on the broker keep events for longer than declared.
+
+    Raises:
+        KafkaError: the broker is away, or does not let this client look.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        wanted = {prefix + name: settings for name, settings in declared().items()}
+        present = sorted(set(await admin.list_topics()) & wanted.keys())
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in present]
+        answers: list[Any] = await admin.describe_configs(asked) if asked else []
+    finally:
+        await admin.close()
+    found: dict[str, dict[str, str]] = {}
+    for code, text, _, name, settings in (r for answer in answers for r in answer.resources):
+        if code:
+            raise for_code(code)(text)
+        found[name] = {setting: value for setting, value, *_ in settings}
+    return [
+        Wider(name, setting, wanted[name][setting], found[name][setting])
+        for name in sorted(found)
+        for setting, is_wider in _WIDER.items()
+        if is_wider(found[name][setting], wanted[name][setting])
+    ]
+
+
+def _longer(found: str, wanted: str) -> bool:
+    return int(found) < 0 or int(found) > int(wanted)
+
+
+_WIDER: Final[dict[str, Callable[[str, str], bool]]] = {
+    "cleanup.policy": lambda found, wanted: found != wanted,
+    "retention.ms": _longer,  # -1 is for ever
+}
 
 
 def _partitions(prefix: str) -> dict[str, int]:

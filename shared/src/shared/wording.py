@@ -1,6 +1,6 @@
 """What people read, in their language: English sentences are the keys, gettext files the rest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Final, Literal
@@ -12,15 +12,19 @@ ENGLISH: Final = "en"
 
 
 @cache
-def translator(package: str, language: Language) -> Callable[[str], str]:
-    """Return what turns an English sentence of *package* into *language*.
+def translations(package: str, language: Language) -> Mapping[str, str]:
+    """Return the sentences of *package* in *language*, by the English ones.
 
-    ``locale/LANGUAGE.po`` in the package has the translations; a sentence that is not there stays
-    English.
+    ``locale/LANGUAGE.po`` in the package has them; a sentence that is not there stays English.
     """
     if language == ENGLISH:
-        return str
+        return {}
     with files(package).joinpath("locale", f"{language}.po").open("rb") as file:
         catalog = read_po(file, locale=language)
-    translated = {str(message.id): str(message.string) for message in catalog if message.string}
+    return {str(message.id): str(message.string) for message in catalog if message.string}
+
+
+def translator(package: str, language: Language) -> Callable[[str], str]:
+    """Return what turns an English sentence of *package* into *language*."""
+    translated = translations(package, language)
     return lambda english: translated.get(english, english)

@@ -71,12 +71,12 @@ def fetch(
     Raises:
         StackError: one cannot be fetched, or is not what was locked.
     """
-    libs = (folder or cache()) / "kafka" / hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+    libs = (folder or cache()) / lock.stem / hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     libs.mkdir(parents=True, exist_ok=True)
     wanted = [line.split() for line in lock.read_text(encoding="utf-8").splitlines() if line]
     missing = [(c, d) for c, d in wanted if not _is_right(libs / _name(c), d)]
     if missing:
-        say(f"fetching {len(missing)} jars of Kafka")
+        say(f"fetching {len(missing)} jars of {lock.stem}")
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(lambda pair: _fetch_one(libs, *pair), missing))
     return libs
@@ -104,7 +104,7 @@ def _fetch_one(libs: Path, coordinate: str, digest: str) -> None:
         ) from error
     if not _is_right(found, digest):
         found.unlink(missing_ok=True)
-        raise StackError(f"{coordinate} is not the file that kafka.lock names: sha256 differs")
+        raise StackError(f"{coordinate} is not the file that was locked: sha256 differs")
     target = libs / _name(coordinate)
     found.replace(target.with_suffix(".part"))
     target.with_suffix(".part").replace(target)

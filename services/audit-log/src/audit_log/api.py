@@ -1,9 +1,10 @@
 """Entries for people and their programs.  Whatever shows personal content is logged first."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
@@ -20,10 +21,10 @@ from litestar.response import Stream
 from audit_log import evidence, search, sequence, store, views
 from audit_log.access import AccessNotes
 from audit_log.appender import Draft, Search, own_draft, seal
-from audit_log.leaf import Kind, identity, kind_of
+from audit_log.leaf import SALT, Kind, identity, kind_of
 from audit_log.log_api import TEXT
 from audit_log.producers import lost as lost_by_source
-from audit_log.proving import Covering, covering, prove, receipt
+from audit_log.proving import Covering, covering, prove, prove_all, receipt
 from shared.errors import Rejected
 from shared.postgres import Connection, Pool, transaction
 from shared.web.access import EVERYBODY, OPEN, PERSONAL, Caller
@@ -31,6 +32,8 @@ from shared.web.access import EVERYBODY, OPEN, PERSONAL, Caller
 _PAGE: Final = 100
 _STEP: Final = 2000
 _MOST_EVIDENCE: Final = 1000
+_MOST_PROOFS: Final = 10_000
+_SOURCE_AND_IDS: Final = 2
 _END: Final = 2**62
 _CONFLICT: Final = 409
 _ACCEPTED: Final = 202
@@ -79,6 +82,46 @@ async def event(state: State, source: FromQuery[str], event_id: FromQuery[str]) 
         raise NotFoundException("there is no such event in the log")
     [index] = found.values()
     return {"index": index, "entry": f"/api/v1/entries/{index}"}
+
+
+@post("/api/v1/proofs", status_code=200, roles=OPEN)
+async def proofs(state: State, data: JSONBody[dict[str, Any]]) -> dict[str, Any]:
+    """Return by event what the log says of each, and its ``.tlog-proof``.
+
+    The body names ``source`` and up to 10,000 ``event_ids``.  All are proven under one checkpoint,
+    as the log alone signed it: the first that covers all, so who asks again gets the same.  What
+    is not in the log yet, or has personal content, is left out.
+    """
+    source, ids = data.get("source"), data.get("event_ids")
+    if not isinstance(source, str) or not isinstance(ids, list) or len(data) != _SOURCE_AND_IDS:
+        raise ClientException("the body names source and event_ids, and nothing else")
+    named = cast("list[Any]", ids)
+    if len(named) > _MOST_PROOFS or not all(isinstance(i, str) for i in named):
+        raise ClientException(f"event_ids are text, and {_MOST_PROOFS:,} of them at most")
+    wanted = {identity(source, event_id): cast("str", event_id) for event_id in named}
+    pool: Pool = state.pool
+    async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
+        found = await store.indexes_of(tx, list(wanted))
+        contents = await store.impersonal(tx, list(found.values()))
+        events = {wanted[e]: index for e, index in found.items() if index in contents}
+        under = await store.first_checkpoint_over(tx, max(events.values())) if events else None
+        if under is None:
+            return {"proofs": {}}
+        size, note = under
+        proven = await prove_all(tx, size, note, list(events.values()))
+    return {
+        "proofs": {
+            event_id: {
+                "index": index,
+                "entry": {
+                    "salt": contents[index][:SALT].hex(),
+                    "value": json.loads(contents[index][SALT:]),
+                },
+                "proof": str(proven[index]),
+            }
+            for event_id, index in sorted(events.items())
+        }
+    }
 
 
 @get("/api/v1/entries/{index:int}", roles=PERSONAL)
@@ -350,6 +393,6 @@ def wanted(  # noqa: PLR0917, PLR0913 - one for each way to search
 
 
 ROUTES: Final = [
-    checkpoints, entries, event, entry, entry_package, proof, correct, export, package, producers,
-    ingest,
+    checkpoints, entries, event, proofs, entry, entry_package, proof, correct, export, package,
+    producers, ingest,
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Proves entries under checkpoints that enough witnesses have signed."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -56,6 +57,20 @@ async def prove(tx: Connection, under: Covering, index: int) -> Proof:
     [leaf] = await store.leaves(tx, index, index + 1)
     hashes = path(lambda level, number: tiles[level, number])
     return Proof(leaf, index, hashes, under.note)
+
+
+async def prove_all(
+    tx: Connection, size: int, note: str, indexes: Sequence[int]
+) -> dict[int, Proof]:
+    """Return the proofs of entries that the checkpoint of *size* covers, by index."""
+
+    def paths(read: merkle.ReadTile) -> dict[int, list[bytes]]:
+        return {index: merkle.inclusion_proof(read, index, size) for index in indexes}
+
+    tiles = await store.read_tiles(tx, merkle.tiles_needed(paths))
+    leaves = await store.leaves_at(tx, indexes)
+    found = paths(lambda level, number: tiles[level, number])
+    return {index: Proof(leaves[index], index, found[index], note) for index in indexes}
 
 
 async def receipt(pool: Pool, policy: Policy, index: int) -> Proof | None:

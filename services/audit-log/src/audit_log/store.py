@@ -365,6 +365,14 @@ async def latest_checkpoint(tx: Connection) -> tuple[int, str] | None:
     return None if row is None else (row["size"], row["note"])
 
 
+async def first_checkpoint_over(tx: Connection, index: int) -> tuple[int, str] | None:
+    """Return the size and the note of the first checkpoint that covers the entry at *index*."""
+    row = await tx.fetchrow(
+        "SELECT size, note FROM checkpoint WHERE size > $1 ORDER BY size LIMIT 1", index
+    )
+    return None if row is None else (row["size"], row["note"])
+
+
 async def checkpoints(tx: Connection, below: int, limit: int) -> list[dict[str, Any]]:
     """Return checkpoints of fewer than *below* entries, newest first."""
     rows = await tx.fetch(
@@ -798,6 +806,19 @@ async def statements(tx: Connection, indexes: Sequence[int]) -> list[tuple[int, 
         "SELECT index, what FROM payload WHERE index = ANY($1) ORDER BY index", indexes
     )
     return [(row["index"], row["what"]) for row in rows]
+
+
+async def impersonal(tx: Connection, indexes: Sequence[int]) -> dict[int, bytes]:
+    """Return by index what entries say, salt first, of those that hold nothing personal."""
+    rows = await tx.fetch(
+        """
+        SELECT index, what
+          FROM payload
+         WHERE index = ANY($1) AND bucket IS NULL AND what IS NOT NULL
+        """,
+        indexes,
+    )
+    return {row["index"]: row["what"] for row in rows}
 
 
 async def leaves_at(tx: Connection, indexes: Sequence[int]) -> dict[int, bytes]:

@@ -1,37 +1,46 @@
 """The retention service over HTTP: the report, deadlines, holds, purges and their certificates."""
 
 import asyncio
+import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
-import httpx
+from aiokafka.errors import KafkaError
 from litestar import Request, Response, get
 from litestar.datastructures import State
-from litestar.exceptions import NotFoundException, ServiceUnavailableException
+from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Redirect, Template
 
 from retention import canary_store, certificate, purge_store, report_store, store
 from retention.calendar import add_months, civil_day, day_after, start_of
+from retention.findings import Report, Rows, Span
+from retention.paper import Proofs, as_pdf, evidence
 from retention.policy import Policy
-from retention.report import Report, Span, as_csv, as_json, make
-from shared import logs
-from shared.canonical import digest
+from retention.report import make
+from retention.tables import as_csv, as_json, as_jsonl
+from retention.workbook import as_xlsx
+from shared import logs, topics
 from shared.events.gallra import ReportIssued
-from shared.ids import new_id
 from shared.postgres import Pool, transaction
 from shared.web.access import EVERYBODY, OPEN, PERSONAL, Caller
 from shared.wording import Language, translator
 
-_NOT_FOUND: Final = 404
+Format = Literal["json", "jsonl", "csv", "xlsx", "pdf"]
+_MEDIA_TYPES: Final[Mapping[Format, str]] = {
+    "json": "application/json",
+    "jsonl": "application/jsonl",
+    "csv": "text/csv; charset=utf-8",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "pdf": "application/pdf",
+}
+_SHOWN: Final = ("json", "csv")  # by who asks, not kept as a file
 _PAGE: Final = 100
 _NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
-SOURCE: Final = "//gallra/retention"
-"""The ``ce_source`` of this service's events."""
-
 _log = logs.get(__name__)
 
 
@@ -49,8 +58,8 @@ async def page(
     as_of: FromQuery[date | None] = None,
 ) -> Template:
     """Show the report."""
-    report = await _make(state, start, end, as_of)
-    return Template("report.html", context={"report": report, "audit_log": state.audit_log_url})
+    report, _ = await _make(state, start, end, as_of)
+    return Template("report.html", context={"report": report, "audit_log": state.master_log.url})
 
 
 @get("/api/v1/report", roles=EVERYBODY)
@@ -59,57 +68,79 @@ async def download(
     start: Annotated[date | None, QueryParameter(name="from")] = None,
     end: Annotated[date | None, QueryParameter(name="to")] = None,
     as_of: FromQuery[date | None] = None,
-    form: Annotated[Literal["json", "csv"], QueryParameter(name="format")] = "json",
-) -> Response[str]:
-    """Return the report; that it was issued goes into the master log."""
-    report = await _make(state, start, end, as_of)
-    body = as_csv(report) if form == "csv" else as_json(report)
+    form: Annotated[Format, QueryParameter(name="format")] = "json",
+    lang: FromQuery[Language] = "en",
+) -> Response[bytes]:
+    """Return the report; that it was issued goes into the master log.
+
+    The same findings give the same bytes, and these one entry, however often they are asked for.
+    """
+    report, proofs = await _make(state, start, end, as_of)
+    body, attached = await asyncio.to_thread(_written, report, proofs, form, lang)
+    sha256 = hashlib.sha256(body).hexdigest()
+    issued = ReportIssued(
+        report_id=sha256,
+        period_from=report.period.start,
+        period_to=report.period.end,
+        as_of=report.period.as_of,
+        sha256=sha256,
+        format=form,
+        evidence=attached,
+    )
     pool: Pool = state.pool
     async with transaction(pool) as tx:
-        issued = ReportIssued(
-            report_id=str(new_id()),
-            period_from=report.period.start,
-            period_to=report.period.end,
-            as_of=report.period.as_of,
-            sha256=digest(body.encode()).hex(),
-        )
-        await state.outbox.announce(tx, report.made_at, [issued])
-    kind = "text/csv; charset=utf-8" if form == "csv" else "application/json"
-    return Response(body, media_type=kind)
+        await state.outbox.announce(tx, report.made_at, [issued], ids=[sha256])
+    headers = {} if form in _SHOWN else {"content-disposition": _attachment(report, form)}
+    return Response(body, headers=headers, media_type=_MEDIA_TYPES[form])
 
 
-async def _make(state: State, start: date | None, end: date | None, as_of: date | None) -> Report:
+def _attachment(report: Report, form: Format) -> str:
+    return f'attachment; filename="retention-report-{report.period.as_of}.{form}"'
+
+
+def _written(
+    report: Report, proofs: Proofs, form: Format, lang: Language
+) -> tuple[bytes, str | None]:
+    """Return the file, and the hash of its evidence if that is part of it."""
+    match form:
+        case "json":
+            return as_json(report), None
+        case "jsonl":
+            return as_jsonl(report), None
+        case "csv":
+            return as_csv(report), None
+        case "xlsx":
+            return as_xlsx(report, translator("retention", lang)), None
+        case "pdf":
+            attached = evidence(report, proofs)
+            return as_pdf(report, attached, lang), attached.sha256
+
+
+async def _make(
+    state: State, start: date | None, end: date | None, as_of: date | None
+) -> tuple[Report, Proofs]:
     now = state.clock.now()
     today = civil_day(now)
     span = Span(start or date(today.year, 1, 1), end or today, as_of or today)
+    looks = await state.master_log.looks(*span.instants)
+    wider = await _wider(state.kafka, state.topic_prefix)
     pool: Pool = state.pool
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
-        first, last = start_of(span.start), start_of(day_after(span.end))
-        purged = await report_store.purged(tx, first, last)
+        purged = await report_store.purged(tx, *span.instants)
         events = {row["closed_event"] for row in purged if row["closed_event"]}
-        entries = await _entries(state.audit_log_url, events)
+        proofs = await state.master_log.proofs(events)
+        entries = {event_id: proof["index"] for event_id, proof in proofs.items()}
         history = await state.registry.in_force.read(tx)
-        return await make(tx, history.newest, span, now, entries)
+        report = await make(tx, history.newest, span, now, entries, looks=looks, topics=wider)
+    return report, proofs
 
 
-async def _entries(audit_log_url: str, events: Collection[str]) -> dict[str, int]:
-    """Return where in the master log *events* are; none of them while it cannot be asked."""
-    async with httpx.AsyncClient(base_url=audit_log_url, timeout=5) as client:
-
-        async def find(event_id: str) -> tuple[str, int] | None:
-            params = {"source": SOURCE, "event_id": event_id}
-            answer = await client.get("/api/v1/events", params=params)
-            if answer.status_code == _NOT_FOUND:
-                return None
-            index: int = answer.raise_for_status().json()["index"]
-            return event_id, index
-
-        try:
-            found = await asyncio.gather(*(find(event_id) for event_id in events))
-        except httpx.HTTPError:
-            _log.warning("the audit-log cannot be asked for entries")
-            return {}
-    return dict(pair for pair in found if pair is not None)
+async def _wider(kafka: str, prefix: str) -> Rows | None:
+    try:
+        return [asdict(found) for found in await topics.wider(kafka, prefix)]
+    except KafkaError:
+        _log.warning("the broker cannot be asked for its topics")
+        return None
 
 
 @get("/api/v1/holds", roles=EVERYBODY)
@@ -231,24 +262,10 @@ async def deletion_certificate(state: State, job_id: FromPath[UUID]) -> Response
         found = await purge_store.job(tx, job_id)
     if found is None or found["statement"] is None:
         raise NotFoundException("no such purge job is closed: a holder has not answered yet")
-    entry, proof = await _proven(state.audit_log_url, found["closed_event"])
+    entry, proof = await state.master_log.proven(found["closed_event"])
     made = certificate.build(json.loads(found["statement"]), entry, proof)
     headers = {"content-disposition": f'attachment; filename="certificate-{job_id}.json"'}
     return Response(made, headers=headers, media_type="application/json")
-
-
-async def _proven(audit_log_url: str, event_id: str) -> tuple[Mapping[str, Any], str]:
-    """Return what the master log says of a decision, and the proof that it does."""
-    async with httpx.AsyncClient(base_url=audit_log_url, timeout=5) as client:
-        try:
-            params = {"source": SOURCE, "event_id": event_id}
-            event = (await client.get("/api/v1/events", params=params)).raise_for_status().json()
-            entry = (await client.get(event["entry"])).raise_for_status().json()
-            proof = (await client.get(f"{event['entry']}/proof")).raise_for_status().text
-        except httpx.HTTPError:
-            text = "the master log cannot be asked for the proof yet; ask again in a while"
-            raise ServiceUnavailableException(text) from None
-    return entry["content"]["parts"]["what"], proof
 
 
 @get("/api/v1/canaries", roles=EVERYBODY)

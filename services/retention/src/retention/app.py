@@ -4,11 +4,12 @@ from typing import Final
 
 from retention import policy
 from retention.activation import Activation
-from retention.api import ROUTES, SOURCE
+from retention.api import ROUTES
 from retention.canary import Canaries
 from retention.handlers import CONSUMES, Handlers
 from retention.in_force import InForce
 from retention.limits import Limits
+from retention.master_log import SOURCE, MasterLog
 from retention.purge import PurgeLoop
 from retention.registry import Registry
 from retention.replay import Replay
@@ -72,7 +73,9 @@ def build(settings: Settings) -> Service:
             "registry": registry,
             "outbox": outbox,
             "clock": clock,
-            "audit_log_url": settings.audit_log_url,
+            "master_log": MasterLog(settings.audit_log_url, settings.audit_log_token),
             "looks": Looks(outbox, clock, "retention"),
+            "kafka": settings.kafka,
+            "topic_prefix": settings.topic_prefix,
         },
     )

@@ -184,7 +184,7 @@ async def _note(tx: Connection, event: Event, record: RecordRef) -> None:
             told = (event.id, "converted", _day(record), _told_by(event))
             await store.add_anchors(tx, [(*ref, *told)])
         case RecordGone():
-            await store.forget(tx, [ref])
+            await store.forget(tx, [ref], _day(record))
         case _:
             raise Rejected(f"{event.type.name} is not for retention", code="unknown-type")
 

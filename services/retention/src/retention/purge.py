@@ -283,7 +283,7 @@ class PurgeLoop:
 
     async def _committed(self, tx: Connection, chunk: Chunk, result: PurgeResult) -> None:
         refused = await self._release_refused(tx, chunk, result, self.clock.now())
-        await store.forget_purged(tx, chunk.id)
+        await store.forget_purged(tx, chunk.id, civil_day(result.completed_at))
         asked = len(_command(chunk).refs) - len(chunk.refs)
         await store.finish(tx, chunk.id, result, asked + len(refused & set(chunk.refs)))
         await replay_store.replay_undone(tx, chunk.id, self.clock.now())

@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from retention.store import COUNT_GONE
 from shared.events.gallra import PurgeCommand, PurgeResult
 from shared.postgres import Connection
 
@@ -492,10 +493,10 @@ async def release(
     )
 
 
-async def forget_purged(tx: Connection, chunk: UUID) -> None:
-    """Delete what is left in a chunk from the registry, with its facts: it is purged."""
+async def forget_purged(tx: Connection, chunk: UUID, day: date) -> None:
+    """Delete what is left in a chunk from the registry, with its facts: it is purged on *day*."""
     await tx.execute(
-        """
+        f"""
         WITH again AS (
             DELETE FROM purge_again WHERE chunk = $1
         ), item AS (
@@ -504,8 +505,8 @@ async def forget_purged(tx: Connection, chunk: UUID) -> None:
             DELETE FROM record
              USING item
              WHERE id = item.record
-         RETURNING id, holder, category, record_id
-        ), told_of AS (
+         RETURNING id, key, holder, category, record_id, registered_at
+        ), {COUNT_GONE}, told_of AS (
             DELETE FROM record_subject USING gone WHERE record_subject.record = gone.id
         ), asked AS (
             DELETE FROM erasure USING gone WHERE erasure.record = gone.id
@@ -514,8 +515,9 @@ async def forget_purged(tx: Connection, chunk: UUID) -> None:
          USING gone
          WHERE (anchor.holder, anchor.category, anchor.record_id)
              = (gone.holder, gone.category, gone.record_id)
-        """,
+        """,  # noqa: S608 - a constant query
         chunk,
+        day,
     )
 
 

@@ -1,9 +1,9 @@
 """SQL of the retention report; it only counts, and canaries not at all."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
-from retention.purge_store import CANARY, HELD
+from retention.purge_store import CANARY, ERASABLE_FROM, HELD
 from shared.postgres import Connection
 
 # How many of a purge chunk are canaries, in a FROM clause.  That a chunk confirmed the purge of one
@@ -20,8 +20,8 @@ _CANARIES = """
 async def holdings(tx: Connection, at: datetime) -> list[dict[str, Any]]:
     """Return, for each category, how many records are held at *at* and how they stand.
 
-    Of what was registered by then and is still in the registry; what was purged since is counted
-    by :func:`purged_after`.
+    Of what was registered by then and is still in the registry; for the rest see
+    :func:`gone_since`.
     """
     rows = await tx.fetch(
         f"""
@@ -43,6 +43,125 @@ async def holdings(tx: Connection, at: datetime) -> list[dict[str, Any]]:
       GROUP BY record.category
         """,  # noqa: S608 - a constant condition
         at,
+    )
+    return [dict(row) for row in rows]
+
+
+async def gone_since(tx: Connection, day: date, at: datetime) -> list[dict[str, Any]]:
+    """Return the same, as far as it is known, of records that were held on *day* and are gone.
+
+    By the deadlines that they had last; which of them a hold kept then is not known any more.
+    """
+    rows = await tx.fetch(
+        """
+        SELECT category,
+               sum(records)::bigint AS held,
+               sum(records) FILTER (WHERE purge_from IS NULL)::bigint AS open,
+               sum(records) FILTER (WHERE purge_from > $2)::bigint AS scheduled,
+               sum(records) FILTER (WHERE purge_from <= $2)::bigint AS due,
+               sum(records) FILTER (WHERE must_purge_by <= $2)::bigint AS overdue,
+               min(keep_through) FILTER (WHERE purge_from > $2) AS next_keep_through,
+               max(keep_through) AS last_keep_through
+          FROM record_gone
+         WHERE gone_on > $1 AND registered_on <= $1
+      GROUP BY category
+        """,
+        day,
+        at,
+    )
+    return [dict(row) for row in rows]
+
+
+async def fall_due(tx: Connection, day: date, at: datetime) -> list[dict[str, Any]]:
+    """Return what of the records held on *day* is due by *at*, by month and category.
+
+    Where the law sets a minimum, by financial year as well.  So many as *held_back* says wait for
+    the end of a hold.
+    """
+    rows = await tx.fetch(
+        f"""
+        WITH counted AS (
+            SELECT record.category, first_day, last_day, purge_from, count(*) AS records,
+                   count(*) FILTER (WHERE {HELD}) AS held_back
+              FROM record
+              JOIN deadline_key ON deadline_key.id = record.key
+              LEFT JOIN fiscal_year ON statutory AND fiscal_year.entity = deadline_key.entity
+                                   AND anchor_day BETWEEN first_day AND last_day
+             WHERE purge_from <= $1 AND registered_at <= $1 AND NOT {CANARY}
+          GROUP BY record.category, first_day, last_day, purge_from
+             UNION ALL
+            SELECT category, NULL, NULL, purge_from, records, 0
+              FROM record_gone
+             WHERE gone_on > $2 AND registered_on <= $2 AND purge_from <= $1
+        )
+        SELECT category, first_day AS year_from, last_day AS year_to,
+               min(purge_from AT TIME ZONE 'Europe/Stockholm')::date AS due_from,
+               sum(records)::bigint AS records, sum(held_back)::bigint AS held_back
+          FROM counted
+      GROUP BY date_trunc('month', purge_from AT TIME ZONE 'Europe/Stockholm'), category,
+               first_day, last_day
+      ORDER BY due_from, category, first_day
+        """,  # noqa: S608 - constant conditions
+        at,
+        day,
+    )
+    return [dict(row) for row in rows]
+
+
+async def holds(tx: Connection, at: datetime) -> list[dict[str, Any]]:
+    """Return the holds that kept records at *at*, those in their grace too, in order."""
+    rows = await tx.fetch(
+        """
+        SELECT id::text AS hold_id, customer_id, category, subject, holder, record_id, first_day,
+               last_day, reason, review_on, placed_by, placed_at,
+               CASE WHEN released_at <= $1 THEN release_asked_by END AS release_asked_by,
+               CASE WHEN released_at <= $1 THEN released_by END AS released_by,
+               CASE WHEN released_at <= $1 THEN protects_until END AS protects_until
+          FROM legal_hold
+         WHERE placed_at <= $1 AND (protects_until IS NULL OR protects_until > $1)
+      ORDER BY placed_at, id
+        """,
+        at,
+    )
+    return [dict(row) for row in rows]
+
+
+async def erasures(tx: Connection, at: datetime) -> list[dict[str, Any]]:
+    """Return how many records were granted to be erased by *at* and are still there.
+
+    *kept* of them stay for now: by law, or by a hold.
+    """
+    rows = await tx.fetch(
+        f"""
+        SELECT record.category, count(*) AS waiting,
+               count(*) FILTER (WHERE coalesce({ERASABLE_FROM} > $1, true) OR {HELD}) AS kept,
+               min(accepted_on) AS first_accepted_on
+          FROM erasure
+          JOIN record ON record.id = erasure.record
+          JOIN deadline_key ON deadline_key.id = record.key
+         WHERE accepted_at <= $1
+      GROUP BY record.category
+      ORDER BY record.category
+        """,  # noqa: S608 - constant conditions
+        at,
+    )
+    return [dict(row) for row in rows]
+
+
+async def policy_changes(tx: Connection, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    """Return the versions of policies put in force from *start* up to *end*, and by whom."""
+    rows = await tx.fetch(
+        """
+        SELECT category, version, activated_at, encode(policy_version.sha256, 'hex') AS sha256,
+               encode(plan, 'hex') AS plan, first_by, first_at, second_by,
+               applied_at AS second_at
+          FROM policy_version
+          LEFT JOIN policy_plan ON policy_plan.sha256 = plan
+         WHERE activated_at >= $1 AND activated_at < $2
+      ORDER BY activated_at, category, version
+        """,
+        start,
+        end,
     )
     return [dict(row) for row in rows]
 
@@ -74,6 +193,8 @@ async def purged(tx: Connection, start: datetime, end: datetime) -> list[dict[st
                closed_event,
                sum(greatest(erased - canaries, 0))::int AS erased,
                sum(greatest(anonymised - canaries, 0))::int AS anonymised,
+               coalesce(sum(greatest(erased + anonymised - canaries, 0))
+                        FILTER (WHERE answered_at <= must_purge_by), 0)::int AS on_time,
                sum(not_found)::int AS not_found, sum(refused)::int AS refused
           FROM purge_chunk
           JOIN purge_job ON purge_job.id = purge_chunk.job,
@@ -81,7 +202,7 @@ async def purged(tx: Connection, start: datetime, end: datetime) -> list[dict[st
          WHERE purge_chunk.state = 'done' AND answered_at >= $1 AND answered_at < $2
       GROUP BY purge_job.id, holder
         HAVING sum(cardinality(refs) - canaries) > 0
-      ORDER BY category, closed_at, holder
+      ORDER BY category, closed_at, holder, purge_job.id
         """,  # noqa: S608 - a constant table
         start,
         end,

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from shared.settings import Seconds, ServiceSettings
 
@@ -14,6 +14,9 @@ class Settings(ServiceSettings):
     policies: Path = Field(description="Folder with one file for each category, and holders.yaml.")
     audit_log_url: str = Field(
         default="http://127.0.0.1:8081", description="Where reports look up master-log entries."
+    )
+    audit_log_token: SecretStr | None = Field(
+        default=None, description="Bearer token by which it may count who looked at entries."
     )
     sweep_every: Seconds = Field(
         default=timedelta(minutes=1), description="Pause between searches for what is due."

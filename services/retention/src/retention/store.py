@@ -207,20 +207,35 @@ async def link(tx: Connection, ref: Ref, document: str) -> bool:
     return status == "UPDATE 1"
 
 
-async def forget(tx: Connection, refs: Sequence[Ref]) -> None:
-    """Delete records that are gone, and what was known of them."""
+COUNT_GONE: Final = """
+    counted AS (
+        INSERT INTO record_gone
+             SELECT gone.category, (registered_at AT TIME ZONE 'Europe/Stockholm')::date, $2::date,
+                    keep_through, purge_from, must_purge_by, count(*)
+               FROM gone
+               LEFT JOIN deadline_key ON deadline_key.id = gone.key
+              WHERE record_id !~ '^canary-[0-9a-f]{32}$'
+           GROUP BY 1, 2, 3, 4, 5, 6
+    )
+"""
+"""Counts records of a query ``gone`` as gone on the day $2; canaries count for nothing."""
+
+
+async def forget(tx: Connection, refs: Sequence[Ref], day: date) -> None:
+    """Delete records that are gone since *day*, and what was known of them."""
+    holders, categories, record_ids = zip(*refs, strict=True)
     await tx.execute(
-        """
+        f"""
         WITH wanted AS (
-            SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+            SELECT * FROM unnest($1::text[], $3::text[], $4::text[])
                           AS named (holder, category, record_id)
         ), gone AS (
             DELETE FROM record
              USING wanted
              WHERE (record.holder, record.category, record.record_id)
                  = (wanted.holder, wanted.category, wanted.record_id)
-         RETURNING id
-        ), item AS (
+         RETURNING id, key, record.category, record.record_id, registered_at
+        ), {COUNT_GONE}, item AS (
             DELETE FROM purge_item USING gone WHERE purge_item.record = gone.id
         ), told_of AS (
             DELETE FROM record_subject USING gone WHERE record_subject.record = gone.id
@@ -231,8 +246,11 @@ async def forget(tx: Connection, refs: Sequence[Ref]) -> None:
          USING wanted
          WHERE (anchor.holder, anchor.category, anchor.record_id)
              = (wanted.holder, wanted.category, wanted.record_id)
-        """,
-        *(list(column) for column in zip(*refs, strict=True)),
+        """,  # noqa: S608 - a constant query
+        holders,
+        day,
+        categories,
+        record_ids,
     )
 
 

@@ -156,13 +156,20 @@ class PurgeJobApproved(Data):
 
 
 class ReportIssued(Data):
-    """A retention report was made."""
+    """A retention report was made.
+
+    The hash is of the file, and is the id of the event too: who has a file finds its entry, and a
+    report that is issued again is the same event.  *evidence* is the hash of what is attached to a
+    PDF: its rows, the checkpoint and the proofs, joined by zero bytes.
+    """
 
     report_id: Name
     period_from: Day
     period_to: Day
     as_of: Day
     sha256: Sha256
+    format: Literal["json", "jsonl", "csv", "xlsx", "pdf"] | None = None
+    evidence: Sha256 | None = None
 
 
 class PurgeCommand(Data):

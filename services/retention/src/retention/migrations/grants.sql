@@ -21,3 +21,4 @@ GRANT SELECT, INSERT ON holder_restore TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE, DELETE ON purge_again TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE ON inventory TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE ON canary TO gallra_retention;
+GRANT SELECT, INSERT ON record_gone TO gallra_retention;

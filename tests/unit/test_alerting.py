@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import example as also
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -614,6 +615,10 @@ def play(done: Iterable[Act], again: Iterable[tuple[int, int]] = (), **changes: 
 
 @settings(max_examples=25, deadline=None)
 @given(acts)
+@also([
+    (0, "a/1", "info", False), (31, "a/1", "info", True),
+    (32, "a/1", "critical", False), (33, "a/1", "info", False),
+])  # fmt: skip
 def test_no_critical_alert_is_lost(done: Sequence[Act]):
     world = play(done)
     for begun, raised in critical_ones(done).items():

@@ -453,7 +453,7 @@ class _View:
             return None
         if self.place:
             return self._escalated(alert, mark)
-        if mark is None or mark.severity is None or rank(alert.severity) > rank(mark.severity):
+        if (mark and mark.severity is None) or _graver(alert, mark):
             return self._waited(alert, mark), "new"
         until = None if alert.acknowledged is None else alert.acknowledged.until
         if until is not None and mark.at < until:
@@ -503,6 +503,13 @@ class _View:
     def _reminder(self, standing: Sequence[Alert]) -> Iterator[tuple[datetime, Why]]:
         if self.track.told_at is not None and self._unanswered(standing):
             yield self.track.told_at + self.group.way.repeat_interval, "reminder"
+
+
+def _graver(alert: Alert, mark: Mark | None) -> bool:
+    """Return whether an alert is graver than when it was told last, if it was told."""
+    return mark is None or (
+        mark.severity is not None and rank(alert.severity) > rank(mark.severity)
+    )
 
 
 _WEIGHT: Final[dict[Why, int]] = {
@@ -560,7 +567,7 @@ class _Work:
             alert.fingerprint: Mark(None, self.now, self.now)
             for alert in group.alerts
             if alert.fresh
-            and alert.fingerprint not in track.marks
+            and _graver(alert, track.marks.get(alert.fingerprint))
             and alert.fingerprint not in group.muted
             and (alert.severity == "critical" or self.policy.is_at_once(alert.all_labels))
         }

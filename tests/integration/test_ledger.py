@@ -14,6 +14,7 @@ from tests.integration.test_sending import (
     ANSWER,
     KEY,
     NOW,
+    PACE,
     PARAMS,
     Notifier,
     Server,
@@ -61,6 +62,7 @@ async def http(notifier: Notifier) -> AsyncIterator[httpx.AsyncClient]:
             "pool": notifier.pool,
             "address_key": KEY,
             "clock": notifier.clock,
+            "pace": PACE,
             "planner": notifier.planner,
             "looks": Looks(notifier.outbox, notifier.clock, "notifier"),
         },
@@ -88,6 +90,7 @@ async def test_who_got_what_and_who_did_not(
     shown = await found(http, "/messages/m-1")
     assert shown["states"] == {"accepted": 1, "bounced": 1, "deferred": 1}
     assert (shown["recipients"], shown["customers"]) == (3, 3)
+    assert shown["in_doubt_at_most"] == PACE.connections * PACE.batch
     unreached = (await found(http, "/messages/m-1/unreached"))["customers"]
     assert len(unreached) == 2
     [refused] = (await found(http, "/messages/m-1/deliveries", state="bounced"))["deliveries"]

@@ -215,6 +215,9 @@ def in_words(found: Mapping[str, Any]) -> str:
         f"{found['message_id']}: {states.get('accepted', 0)} of {settled} recipients have it",
         *(f"  {count:7,} {state}" for state, count in sorted(states.items())),
     ]
+    if states.get("unknown"):
+        most = found["in_doubt_at_most"]
+        lines.append(f"one crash leaves at most {most} mails unknown (connections x batch)")
     if found["reasons"]:
         lines += ["why not:", *(f"  {n:7,} {why}" for why, n in found["reasons"].items())]
     told = found["customers"] - len(found["unreached"])

@@ -453,7 +453,7 @@ class _View:
             return None
         if self.place:
             return self._escalated(alert, mark)
-        if (mark and mark.severity is None) or _graver(alert, mark):
+        if mark is None or mark.severity is None or _graver(alert, mark):
             return self._waited(alert, mark), "new"
         until = None if alert.acknowledged is None else alert.acknowledged.until
         if until is not None and mark.at < until:

@@ -51,7 +51,10 @@ async def messages(state: State, before: FromQuery[datetime | None] = None) -> d
 
 @get("/api/v1/messages/{message_id:str}", roles=EVERYBODY)
 async def message(state: State, message_id: FromPath[str]) -> dict[str, Any]:
-    """Return a message and how far it is: who has it, who does not, and why."""
+    """Return a message and how far it is: who has it, who does not, and why.
+
+    ``in_doubt_at_most`` is how many mails one crash of a process can leave ``unknown``.
+    """
     pool: Pool = state.pool
     async with pool.acquire() as tx:
         found = await ledger.message(tx, message_id)
@@ -64,6 +67,7 @@ async def message(state: State, message_id: FromPath[str]) -> dict[str, Any]:
             "recipients": sum(states.values()),
             "reasons": await ledger.reasons(tx, message_id),
             "customers": await ledger.addressed(tx, message_id),
+            "in_doubt_at_most": state.pace.doubtful,
         }
 
 

@@ -123,6 +123,7 @@ def build(settings: Settings) -> Service:
             "looks": Looks(outbox, clock, HOLDER),
             "links": Links(key, refusals, domain),
             "oncall": oncall,
+            "pace": sender.pace,
             "planner": planner,
         },
         alongside=_listener(settings, Feedback(refusals, clock), domain),

@@ -4,6 +4,7 @@ The ledger is its own outbox: a step is announced after the transaction that too
 sending in sets does not wait for one event per mail.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +22,7 @@ from shared.outbox import Outbox
 from shared.postgres import Pool, sole, transaction
 
 BATCH: Final = 1000
+_GIVES_WAY: Final = 4  # so many times as long as a part took, while mails wait to be sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +39,29 @@ class Announcer:
     entity: str
 
     async def announce(self, pool: Pool) -> None:
-        """Announce what was not announced yet; a part of it while mails wait to be sent."""
-        while await self._some(pool):
-            pass
+        """Announce every step that was not announced yet.
 
-    async def _some(self, pool: Pool) -> bool:
-        """Announce a part; return whether to go on."""
+        While mails wait to be sent that takes its time: they need the same processor.
+        """
+        clock = asyncio.get_running_loop().time
+        more = True
+        while more:
+            began = clock()
+            more, busy = await self._some(pool)
+            if more and busy:
+                await asyncio.sleep(_GIVES_WAY * (clock() - began))
+
+    async def _some(self, pool: Pool) -> tuple[bool, bool]:
+        """Announce a part; return whether there may be more, and whether mails wait."""
         async with transaction(pool) as tx:
             if not await sole(tx, "announce"):
-                return False
+                return False, False
             now = self.clock.now()
             changes, more = await store.untold(tx, BATCH)
             news = [told for change in changes for told in self._news(change)]
             ids = [id_ for id_, _ in news]
             await self.outbox.announce(tx, now, [data for _, data in news], ids=ids)
-            return more and not await store.anything_due(tx, now)
+            return more, await store.anything_due(tx, now)
 
     def _news(self, change: store.Change) -> list[tuple[str, Data]]:
         """Return what is told of a step, each with the id of its event."""

@@ -43,6 +43,7 @@ from shared.schedule import Schedule
 from shared.settings import ServiceSettings, SettingsError
 from shared.web.access import OPEN, Access, guard
 from shared.web.health import health_routes
+from shared.web.problems import documented
 
 # Pages need nothing but themselves and our own style sheet.
 _HEADERS: Final = [
@@ -60,6 +61,15 @@ def _bad_request(error: Rejected) -> ProblemDetailsException:
     return ProblemDetailsException(str(error), status_code=HTTP_400_BAD_REQUEST, title=error.code)
 
 
+def _unfit(_: asyncpg.DataError) -> ProblemDetailsException:
+    """Answer for a parameter that the database cannot take, such as one with a NUL."""
+    return ProblemDetailsException(
+        "a parameter holds what cannot be stored or compared",
+        status_code=HTTP_400_BAD_REQUEST,
+        title="unfit-parameter",
+    )
+
+
 def _problem(error: HTTPException) -> ProblemDetailsException:
     """Return *error* with its own words as the detail; Litestar makes the title of them."""
     return ProblemDetailsException(
@@ -72,7 +82,11 @@ def _problem(error: HTTPException) -> ProblemDetailsException:
 
 
 _PROBLEMS: Final = ProblemDetailsConfig(
-    exception_to_problem_detail_map={Rejected: _bad_request, HTTPException: _problem}
+    exception_to_problem_detail_map={
+        Rejected: _bad_request,
+        HTTPException: _problem,
+        asyncpg.DataError: _unfit,
+    }
 )
 RELAY_PAUSE: Final = 0.05  # seconds between looks into an empty outbox
 
@@ -152,7 +166,7 @@ def make_app(service: Service) -> Litestar:
             create_static_files_router(
                 "/static", [_folder("shared.web", "static")], opt={"roles": OPEN}
             ),
-            *service.routes,
+            *documented(service.routes),
         ],
         lifespan=[lifespan],
         dependencies=service.dependencies,
@@ -161,7 +175,9 @@ def make_app(service: Service) -> Litestar:
         openapi_config=OpenAPIConfig(
             title=f"Gallra {service.name}",
             version="1",
-            openapi_router=Router("/openapi", route_handlers=[], opt={"roles": OPEN}),
+            openapi_router=Router(
+                "/openapi", route_handlers=[], opt={"roles": OPEN}, include_in_schema=False
+            ),
             render_plugins=[JsonRenderPlugin()],  # the others load scripts from elsewhere
         ),
         template_config=TemplateConfig(

@@ -15,6 +15,7 @@ from litestar.exceptions import (
     NotFoundException,
     ServiceUnavailableException,
 )
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, JSONBody, Parameter, QueryParameter
 from litestar.response import Stream
 
@@ -28,6 +29,7 @@ from audit_log.proving import Covering, covering, prove, prove_all, receipt
 from shared.errors import Rejected
 from shared.postgres import Connection, Pool, transaction
 from shared.web.access import EVERYBODY, OPEN, PERSONAL, Caller
+from shared.web.problems import files
 
 _PAGE: Final = 100
 _STEP: Final = 2000
@@ -219,7 +221,11 @@ def correction(index: int, customer_id: str | None, note: str, by: str, now: dat
     )
 
 
-@get("/api/v1/exports", roles=PERSONAL)
+@get(
+    "/api/v1/exports",
+    roles=PERSONAL,
+    responses=files("text/csv", "application/jsonl"),
+)
 async def export(
     request: Asked,
     state: State,
@@ -230,7 +236,7 @@ async def export(
     pool: Pool = state.pool
     async with pool.acquire() as tx:
         total = await store.count(tx, wanted)
-    types = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
+    types = {"csv": "text/csv", "jsonl": "application/jsonl"}
     return Stream(
         _exported(state, request.user, wanted, form),
         headers={
@@ -334,7 +340,13 @@ async def producers(state: State) -> dict[str, Any]:
     }
 
 
-@post("/api/v1/actions", media_type=TEXT, status_code=200, roles={"producer"})
+@post(
+    "/api/v1/actions",
+    media_type=TEXT,
+    status_code=200,
+    roles={"producer"},
+    responses={_ACCEPTED: ResponseSpec(str, description="The proof comes later", media_type=TEXT)},
+)
 async def ingest(request: Asked, state: State) -> Response[str]:
     """Log an action (a CloudEvent, binary or structured mode); answer with its ``.tlog-proof``.
 

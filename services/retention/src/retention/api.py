@@ -28,13 +28,14 @@ from shared import logs, topics
 from shared.events.gallra import ReportIssued
 from shared.postgres import Pool, transaction
 from shared.web.access import EVERYBODY, OPEN, PERSONAL, Caller
+from shared.web.problems import files
 from shared.wording import Language, translator
 
 Format = Literal["json", "jsonl", "csv", "xlsx", "pdf"]
 _MEDIA_TYPES: Final[Mapping[Format, str]] = {
     "json": "application/json",
     "jsonl": "application/jsonl",
-    "csv": "text/csv; charset=utf-8",
+    "csv": "text/csv",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "pdf": "application/pdf",
 }
@@ -62,7 +63,7 @@ async def page(
     return Template("report.html", context={"report": report, "audit_log": state.master_log.url})
 
 
-@get("/api/v1/report", roles=EVERYBODY)
+@get("/api/v1/report", roles=EVERYBODY, responses=files(*_MEDIA_TYPES.values()))
 async def download(
     state: State,
     start: Annotated[date | None, QueryParameter(name="from")] = None,

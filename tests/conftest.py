@@ -87,7 +87,7 @@ def copy_of(infra: Infrastructure, template: str) -> Iterator[Database]:
     asyncio.run(run(f"CREATE DATABASE {name} TEMPLATE {template}"))
     owner = _at(infra, name)
     service = owner
-    if template in postgres.SERVICES:
+    if template in postgres.PROCESSES:
         role = role_of(template)
         place = owner.partition("@")[2]
         service = f"postgresql://{role}:{secret(infra.folder, role)}@{place}"
@@ -110,6 +110,12 @@ def retention_db(infra: Infrastructure) -> Iterator[Database]:
 @pytest.fixture
 def notifier_db(infra: Infrastructure) -> Iterator[Database]:
     with copy_of(infra, "notifier") as database:
+        yield database
+
+
+@pytest.fixture
+def console_db(infra: Infrastructure) -> Iterator[Database]:
+    with copy_of(infra, "console") as database:
         yield database
 
 
@@ -142,10 +148,11 @@ def new_prefix(infra: Infrastructure) -> str:
 def stack_folder() -> Iterator[Path]:
     """Run the whole of Gallra, as `make run` does; return its folder."""
     with new_folder() as folder:
-        yield from _up(folder)
+        yield from running(folder)
 
 
-def _up(folder: Path) -> Iterator[Path]:
+def running(folder: Path) -> Iterator[Path]:
+    """Run the whole of Gallra on *folder* until it is asked for more."""
     environment = {n: v for n, v in os.environ.items() if not n.startswith("GALLRA_")}
     command = [sys.executable, "-m", "gallra", "up", "--data", str(folder), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as up:

@@ -1,14 +1,16 @@
-"""The HTTP APIs asked what nobody thought of: no fault of ours, and no answer that is undocumented."""
+"""The HTTP APIs asked what nobody thought of: no fault of ours, no answer that is undocumented."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from tests.conftest import new_folder, running
 
-from gallra.stackfile import Stack
+from gallra.stackfile import Stack, read
 
 CHECKS = (
     "not_a_server_error",
@@ -16,6 +18,14 @@ CHECKS = (
     "content_type_conformance",
     "response_schema_conformance",
 )
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """Run a stack of our own: what is made up here is no business of other tests."""
+    with new_folder() as folder:
+        for up in running(folder):
+            yield read(up)
 
 
 @pytest.mark.parametrize("service", ["audit_log", "retention", "notifier"])
@@ -28,9 +38,11 @@ def test_no_answer_is_a_surprise(stack: Stack, service: str, tmp_path: Path) -> 
         "--phases=examples,coverage,fuzzing",
         "--max-examples=15",
         "--request-timeout=30",
-        "--seed=4711",
+        "--seed=4712",
     ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
+    )
     assert done.returncode == 0, done.stdout[-5000:]
 
 

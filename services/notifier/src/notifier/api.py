@@ -111,6 +111,8 @@ async def deliveries(  # noqa: PLR0913, PLR0917 - each is one thing to look for
 
     A recipient is named by token or by address.
     """
+    if any(at is not None and at.tzinfo is None for at in (since, until)):
+        raise ClientException("from or to has no offset from UTC: end it in Z")
     if recipient is not None and "@" in recipient:
         pool: Pool = state.pool
         async with pool.acquire() as tx:

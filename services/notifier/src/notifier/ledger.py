@@ -17,7 +17,8 @@ _COLUMNS: Final = """
 
 def first_id(at: datetime) -> UUID:
     """Return the lowest UUIDv7 that could be made at *at*, by which a time is found in an index."""
-    return UUID(int=int(at.timestamp() * 1000) << 80)
+    milliseconds = min(max(int(at.timestamp() * 1000), 0), 2**48 - 1)  # as far as such ids go
+    return UUID(int=milliseconds << 80)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,8 @@ async def _make(
 ) -> tuple[Report, Proofs]:
     now = state.clock.now()
     today = civil_day(now)
-    span = Span(start or date(today.year, 1, 1), end or today, as_of or today)
+    days = (start or date(today.year, 1, 1), end or today, as_of or today)
+    span = Span(*map(civil_day, days))
     looks = await state.master_log.looks(*span.instants)
     wider = await _wider(state.kafka, state.topic_prefix)
     pool: Pool = state.pool
@@ -162,8 +163,8 @@ async def forecast(
 
     Both days belong to the time asked for: by default the ten years from today.
     """
-    first = start or civil_day(state.clock.now())
-    last = end or add_months(first, 120)
+    first = civil_day(start or state.clock.now())
+    last = civil_day(end) if end else add_months(first, 120)
     pool: Pool = state.pool
     async with pool.acquire() as tx:
         found = await report_store.forecast(tx, start_of(first), start_of(day_after(last)))
@@ -208,7 +209,7 @@ async def deadline(
     if len(parts) < len(("holder", "category", "record_id")):
         raise NotFoundException("a record is named holder/category/record_id")
     holder, category, record_id = parts
-    day = as_of or civil_day(state.clock.now())
+    day = civil_day(as_of or state.clock.now())
     pool: Pool = state.pool
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
         await state.registry.in_force.read(tx)

@@ -138,11 +138,16 @@ def kept_by(record: Held, answer: Verdict, today: date) -> Kept | None:
         return "hold"
     if record.statutory and (record.floor is None or record.floor >= today):
         return "law"
-    if answer != "granted" and record.status == "open":
+    if needed(record, answer):
         return "service"
     if answer == "refused" and not (record.keep_through and record.keep_through < today):
         return "policy"
     return None
+
+
+def needed(record: Held, answer: Verdict) -> bool:
+    """Return whether a record is not erased before the services end that need it."""
+    return answer != "granted" and record.status == "open" and not record.statutory
 
 
 def _until(record: Held, kept: str) -> date | None:
@@ -176,9 +181,11 @@ def decide(proposed: Sequence[Decision], chosen: Iterable[Decision]) -> list[Dec
 
 
 def four_eyes(right: Right, decisions: Iterable[Decision]) -> bool:
-    """Return whether another person must approve: data goes out, or is erased."""
-    irreversible = copies(right) or right == "erase"
-    return irreversible and any(d.grants and d.records for d in decisions)
+    """Return whether another person must approve: data goes out, or is erased, now or later."""
+    concerned = [d for d in decisions if d.records]
+    if right == "erase":
+        return any(d.grants or not d.by_hand for d in concerned)
+    return copies(right) and any(d.grants for d in concerned)
 
 
 def marketing(policies: Iterable[Policy]) -> frozenset[str]:

@@ -1,12 +1,11 @@
 """Requests about the rights of persons over HTTP: intake, lists, every step, and the copy."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Annotated, Any, Final, Literal, get_args
 from uuid import UUID
 
-from litestar import Response, get, post
+from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.exceptions import ClientException, NotFoundException
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
@@ -26,12 +25,17 @@ from shared.errors import Rejected
 from shared.events.platform import RightsRequestReceived
 from shared.ids import new_id
 from shared.postgres import Pool
+from shared.web.access import OPEN, PERSONAL, Caller
 from shared.wording import Language
 
 _PAGE: Final = 100
 _SECRET: Final = {"unseal", "seal_to", "package", "fetch_by", "quarantined"}
 _SHOWN: Final = [field.name for field in fields(Case) if field.name not in _SECRET]
 _FIRST: Final = (date.min, "")
+_READERS: Final = PERSONAL | {"approver"}
+_CLERKS: Final = {"compliance", "dpo"}
+
+Asked = Request[Caller, Any, State]
 
 Stands = Annotated[CaseState | None, QueryParameter(name="state")]
 
@@ -88,7 +92,7 @@ class Decided(By):
     choices: tuple[Choice, ...] = ()
 
 
-@get("/api/v1/rights")
+@get("/api/v1/rights", roles=_READERS)
 async def cases(
     state: State, stands: Stands = None, cursor: FromQuery[str | None] = None
 ) -> dict[str, Any]:
@@ -123,8 +127,8 @@ def _line(case: Case) -> dict[str, Any]:
     return {name: getattr(case, name) for name in names}
 
 
-@get("/api/v1/rights/{case_id:str}")
-async def case(state: State, case_id: FromPath[str]) -> dict[str, Any]:
+@get("/api/v1/rights/{case_id:str}", roles=_READERS)
+async def case(request: Asked, state: State, case_id: FromPath[str]) -> dict[str, Any]:
     """Return a request: its clock, what each holder did, what was decided, or what is proposed."""
     rights: Rights = state.rights
     pool: Pool = state.pool
@@ -134,6 +138,7 @@ async def case(state: State, case_id: FromPath[str]) -> dict[str, Any]:
         decided = await rights_store.decisions(tx, case_id)
         proposed = [] if decided or found.state in OVER else await rights.proposed(tx, found)
         tasks = await rights_store.tasks(tx, case_id)
+    await state.looks.note(pool, request.user, "rights-case", 1)
     today = civil_day(rights.clock.now())
     clock = found.clock
     return {
@@ -162,9 +167,9 @@ async def _found(tx: Any, case_id: str) -> Case:
     return found
 
 
-@get("/api/v1/rights/{case_id:str}/answer")
+@get("/api/v1/rights/{case_id:str}/answer", roles=_READERS)
 async def answer(
-    state: State, case_id: FromPath[str], lang: Language | None = None
+    request: Asked, state: State, case_id: FromPath[str], lang: FromQuery[Language | None] = None
 ) -> dict[str, Any]:
     """Return the answer to a request, as JSON and as the text of the letter."""
     rights: Rights = state.rights
@@ -175,6 +180,7 @@ async def answer(
         decisions = await rights_store.decisions(tx, case_id)
     if found.answered_on is None:
         raise NotFoundException("the request is not answered yet")
+    await state.looks.note(pool, request.user, "rights-answer", 1)
     told = Answer(
         found.id,
         found.claim,
@@ -189,7 +195,7 @@ async def answer(
     return {**as_json(told, policies, language), "letter": letter}
 
 
-@post("/api/v1/rights")
+@post("/api/v1/rights", roles=_CLERKS)
 async def intake(state: State, data: JSONBody[Intake]) -> dict[str, Any]:
     """Open a request that came by letter, telephone or mail."""
     rights: Rights = state.rights
@@ -213,9 +219,9 @@ async def intake(state: State, data: JSONBody[Intake]) -> dict[str, Any]:
     return {"id": request.request_id}
 
 
-@post("/api/v1/rights/{case_id:str}/identity", status_code=200)
+@post("/api/v1/rights/{case_id:str}/identity", status_code=200, roles=_CLERKS)
 async def identity(
-    state: State, case_id: FromPath[str], data: JSONBody[Identity]
+    request: Asked, state: State, case_id: FromPath[str], data: JSONBody[Identity]
 ) -> dict[str, Any]:
     """Ask for proof of who the person is, which stops the clock; confirm it, or refuse without."""
     rights: Rights = state.rights
@@ -224,58 +230,85 @@ async def identity(
         "confirm": rights.confirm_identity,
         "refuse": rights.refuse_identity,
     }
-    return _line(await steps[data.step](state.pool, case_id, by=data.by))
+    return _line(await steps[data.step](state.pool, case_id, by=request.user.acting(data.by)))
 
 
-@post("/api/v1/rights/{case_id:str}/extend", status_code=200)
-async def extend(state: State, case_id: FromPath[str], data: JSONBody[Extension]) -> dict[str, Any]:
+@post("/api/v1/rights/{case_id:str}/extend", status_code=200, roles=_CLERKS)
+async def extend(
+    request: Asked, state: State, case_id: FromPath[str], data: JSONBody[Extension]
+) -> dict[str, Any]:
     """Take two months more, and tell the person so."""
     rights: Rights = state.rights
-    return _line(await rights.extend(state.pool, case_id, reason=data.reason, by=data.by))
+    by = request.user.acting(data.by)
+    return _line(await rights.extend(state.pool, case_id, reason=data.reason, by=by))
 
 
-@post("/api/v1/rights/{case_id:str}/decide", status_code=200)
-async def decide(state: State, case_id: FromPath[str], data: JSONBody[Decided]) -> dict[str, Any]:
+@post("/api/v1/rights/{case_id:str}/decide", status_code=200, roles={"dpo"})
+async def decide(
+    request: Asked, state: State, case_id: FromPath[str], data: JSONBody[Decided]
+) -> dict[str, Any]:
     """Decide as proposed, but for the choices given."""
     rights: Rights = state.rights
     choices = [
         Decision(choice.category, choice.decision, choice.article, choice.reason)
         for choice in data.choices
     ]
-    return _line(await rights.decide(state.pool, case_id, choices, by=data.by))
+    by = request.user.acting(data.by)
+    return _line(await rights.decide(state.pool, case_id, choices, by=by))
 
 
-@post("/api/v1/rights/{case_id:str}/{step:str}", status_code=200)
-async def step(
-    state: State, case_id: FromPath[str], step: FromPath[str], data: JSONBody[By]
+@post("/api/v1/rights/{case_id:str}/approve", status_code=200, roles={"approver"})
+async def approve(
+    request: Asked, state: State, case_id: FromPath[str], data: JSONBody[By]
 ) -> dict[str, Any]:
-    """Approve a decision, send it back, withdraw the request or lift the restriction."""
+    """Approve what another person decided, and have it carried out."""
     rights: Rights = state.rights
-    steps: Mapping[str, Any] = {
-        "approve": rights.approve,
-        "return": rights.send_back,
-        "withdraw": rights.withdraw,
-        "lift": rights.lift,
-    }
-    if step not in steps:
-        raise NotFoundException("there is no such step")
-    return _line(await steps[step](state.pool, case_id, by=data.by))
+    return _line(await rights.approve(state.pool, case_id, by=request.user.acting(data.by)))
 
 
-@post("/api/v1/rights-tasks/{task:uuid}/done", status_code=200)
-async def done(state: State, task: FromPath[UUID], data: JSONBody[By]) -> dict[str, Any]:
+@post("/api/v1/rights/{case_id:str}/return", status_code=200, roles={"approver"})
+async def send_back(
+    request: Asked, state: State, case_id: FromPath[str], data: JSONBody[By]
+) -> dict[str, Any]:
+    """Have it decided anew."""
+    rights: Rights = state.rights
+    return _line(await rights.send_back(state.pool, case_id, by=request.user.acting(data.by)))
+
+
+@post("/api/v1/rights/{case_id:str}/withdraw", status_code=200, roles=_CLERKS)
+async def withdraw(
+    request: Asked, state: State, case_id: FromPath[str], data: JSONBody[By]
+) -> dict[str, Any]:
+    """End a request that the person does not want any more."""
+    rights: Rights = state.rights
+    return _line(await rights.withdraw(state.pool, case_id, by=request.user.acting(data.by)))
+
+
+@post("/api/v1/rights/{case_id:str}/lift", status_code=200, roles={"dpo"})
+async def lift(
+    request: Asked, state: State, case_id: FromPath[str], data: JSONBody[By]
+) -> dict[str, Any]:
+    """End a restriction, and tell the person so."""
+    rights: Rights = state.rights
+    return _line(await rights.lift(state.pool, case_id, by=request.user.acting(data.by)))
+
+
+@post("/api/v1/rights-tasks/{task:uuid}/done", status_code=200, roles=_CLERKS)
+async def done(
+    request: Asked, state: State, task: FromPath[UUID], data: JSONBody[By]
+) -> dict[str, Any]:
     """Say that what a holder left to people is done."""
     rights: Rights = state.rights
-    return _line(await rights.done(state.pool, task, by=data.by))
+    return _line(await rights.done(state.pool, task, by=request.user.acting(data.by)))
 
 
-@get("/r/{link:str}", include_in_schema=False)
+@get("/r/{link:str}", include_in_schema=False, roles=OPEN)
 async def fetch_page(link: FromPath[str]) -> Template:  # noqa: ARG001 - it is the address
     """Show a button: what only looks at links in mails fetches nothing by that."""
     return Template("fetch.html")
 
 
-@post("/r/{link:str}", include_in_schema=False, status_code=200)
+@post("/r/{link:str}", include_in_schema=False, status_code=200, roles=OPEN)
 async def fetch(state: State, link: FromPath[str]) -> Response[bytes]:
     """Give the copy of the data that a person asked for."""
     rights: Rights = state.rights
@@ -291,5 +324,6 @@ async def fetch(state: State, link: FromPath[str]) -> Response[bytes]:
 
 
 ROUTES: Final = [
-    cases, case, answer, intake, identity, extend, decide, step, done, fetch_page, fetch,
+    cases, case, answer, intake, identity, extend, decide, approve, send_back, withdraw, lift, done,
+    fetch_page, fetch,
 ]  # fmt: skip

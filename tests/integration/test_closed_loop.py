@@ -24,6 +24,8 @@ from retention.override import Scope
 from retention.purge import PurgeLoop
 from retention.registry import Registry
 from retention.rights import Rights
+from retention.rights_answers import Answers
+from retention.rights_book import Book
 from retention.rights_holder import CaseHolder
 from shared.clock import VirtualClock
 from shared.errors import Rejected
@@ -66,15 +68,9 @@ class Retention:
         self.registry = Registry(self.in_force)
         self.holds = Holds(self.outbox, self.clock)
         self.erasures = Erasures(self.registry, self.outbox, self.clock)
-        self.rights = Rights(
-            self.registry,
-            self.erasures,
-            self.outbox,
-            self.clock,
-            exports,
-            entity="ab",
-            links="https://answers.example",
-        )
+        book = Book(self.registry, self.outbox, self.clock, "https://answers.example")
+        self.rights = Rights(book, self.erasures, "ab", by_hand=exports is None)
+        self.answers = Answers(book, self.erasures, exports)
         desk = PurgeDesk("retention", CaseHolder(), self.outbox, self.clock, exports=exports)
         self.handlers = Handlers(self.registry, self.loop, self.rights, desk)
 

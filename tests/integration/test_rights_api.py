@@ -36,6 +36,7 @@ async def http(retention: Retention) -> AsyncIterator[httpx.AsyncClient]:
         state={
             "pool": retention.pool,
             "rights": retention.rights,
+            "answers": retention.answers,
             "looks": Looks(retention.outbox, retention.clock, "retention"),
         },
     )

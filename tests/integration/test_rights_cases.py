@@ -1,5 +1,6 @@
 """Requests about the rights of persons on a real database: from receipt to answer, and beyond."""
 
+import asyncio
 import io
 import json
 import zipfile
@@ -108,7 +109,7 @@ async def opened(retention: Retention, right: str, **changes: Any) -> list[Any]:
 
 
 async def sweep(retention: Retention) -> list[Any]:
-    await retention.rights.sweep(retention.pool)
+    await retention.answers.sweep(retention.pool)
     return await retention.announced()
 
 
@@ -324,7 +325,7 @@ async def test_a_copy_is_collected_sealed_and_fetched_until_it_runs_out(
     assert answered.unseal is None, "what was collected can be opened by nobody any more"
     assert all(b"l-1" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
-    with zipfile.ZipFile(io.BytesIO(await retention.rights.fetch(retention.pool, link))) as file:
+    with zipfile.ZipFile(io.BytesIO(await retention.answers.fetch(retention.pool, link))) as file:
         told = json.loads(file.read("answer.json"))
         names = set(file.namelist())
         data = [json.loads(file.read(name)) for name in names if name.startswith("data/lead.form")]
@@ -335,10 +336,10 @@ async def test_a_copy_is_collected_sealed_and_fetched_until_it_runs_out(
     assert steps(await retention.announced()) == [("fetch", "answered")]
 
     with pytest.raises(Rejected, match="run out"):
-        await retention.rights.fetch(retention.pool, link[:-1])
+        await retention.answers.fetch(retention.pool, link[:-1])
     retention.clock.advance(timedelta(days=14))
     with pytest.raises(Rejected, match="run out"):
-        await retention.rights.fetch(retention.pool, link)
+        await retention.answers.fetch(retention.pool, link)
     assert steps(await sweep(retention)) == [("close", "closed")]
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
@@ -452,3 +453,51 @@ async def test_the_file_of_a_case_is_purged_like_any_record(retention: Retention
     assert result.counts.erased == 1
     await retention.take(result)
     assert await retention.pool.fetchval("SELECT count(*) FROM rights_case") == 0
+
+
+# Crashes.
+
+
+async def test_a_crash_after_the_package_is_laid_gives_one_answer_all_the_same(
+    retention: Retention, exports: Exports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await collected(retention, exports)
+    await retention.rights.decide(retention.pool, "r-1", by="anna")
+    await retention.rights.approve(retention.pool, "r-1", by="bo")
+    await retention.announced()
+
+    async def dies(*_: Any) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr("retention.rights_store.keep", dies)
+        with pytest.raises(ConnectionError):
+            await sweep(retention)
+    assert (await case(retention)).state == "approved"
+    assert await retention.announced() == []
+    announced = await sweep(retention) + await sweep(retention)
+    [mail] = named(announced, "MessageRequested")
+    link = mail.params["link"].removeprefix("https://answers.example/r/")
+    assert await retention.answers.fetch(retention.pool, link)
+
+
+async def test_sweeps_at_once_answer_once(retention: Retention) -> None:
+    await opened(retention, "erase")
+    await retention.rights.decide(retention.pool, "r-1", by="anna")
+    await retention.rights.approve(retention.pool, "r-1", by="bo")
+    await asyncio.gather(*(retention.answers.sweep(retention.pool) for _ in range(4)))
+    assert len(named(await retention.announced(), "MessageRequested")) == 1
+
+
+async def test_who_is_in_no_record_is_told_so_by_one_person(retention: Retention) -> None:
+    await opened(retention, "access", subjects=("s-9",))
+    assert (await case(retention)).state == "open"
+    decided = await retention.rights.decide(retention.pool, "r-1", by="anna")
+    assert (decided.state, decided.four_eyes) == ("approved", False)
+    await retention.announced()
+    announced = await sweep(retention)
+    assert steps(announced) == [("answer", "answered"), ("close", "closed")]
+    [mail] = named(announced, "MessageRequested")
+    assert mail.params["answer"].startswith("Utkast i molnguiden: kan inte knytas till personen")
+    assert "Vi har inga uppgifter om er i: " in mail.params["answer"]
+    assert "link" not in mail.params

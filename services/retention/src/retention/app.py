@@ -14,8 +14,10 @@ from retention.master_log import SOURCE, MasterLog
 from retention.purge import PurgeLoop
 from retention.registry import Registry
 from retention.replay import Replay
-from retention.rights import HOLDER, Rights
+from retention.rights import Rights
+from retention.rights_answers import Answers
 from retention.rights_api import ROUTES as RIGHTS_ROUTES
+from retention.rights_book import HOLDER, Book
 from retention.rights_holder import CaseHolder
 from retention.settings import Settings
 from shared.bus import Consumer
@@ -54,14 +56,19 @@ def build(settings: Settings) -> Service:
         outbox, clock, policies, every=settings.canary_every, limit=settings.canary_limit
     )
     exports = Exports(settings.exports) if settings.exports else None
+    book = Book(registry, outbox, clock, settings.public_url)
+    erasures = Erasures(registry, outbox, clock)
     rights = Rights(
-        registry=registry,
-        erasures=Erasures(registry, outbox, clock),
-        outbox=outbox,
-        clock=clock,
-        exports=exports,
-        entity=settings.entity,
-        links=settings.public_url,
+        book,
+        erasures,
+        settings.entity,
+        by_hand=exports is None,
+        answer_within=settings.answer_within,
+    )
+    answers = Answers(
+        book,
+        erasures,
+        exports,
         answer_within=settings.answer_within,
         fetch_within=settings.fetch_within,
     )
@@ -86,7 +93,7 @@ def build(settings: Settings) -> Service:
             Job("sweep", settings.sweep_every, loop.run),
             Job("canaries", settings.sweep_every, canaries.sweep),
             Job("replay", settings.sweep_every, Replay(loop).sweep),
-            Job("rights", settings.sweep_every, rights.sweep),
+            Job("rights", settings.sweep_every, answers.sweep),
         ],
         routes=[*ROUTES, *RIGHTS_ROUTES],
         on_start=Activation(registry, policies, outbox, clock).run,
@@ -99,5 +106,6 @@ def build(settings: Settings) -> Service:
             "kafka": settings.kafka,
             "topic_prefix": settings.topic_prefix,
             "rights": rights,
+            "answers": answers,
         },
     )

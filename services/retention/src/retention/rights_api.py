@@ -16,6 +16,7 @@ from retention import rights_store
 from retention.calendar import civil_day
 from retention.policy import Policies
 from retention.rights import Rights
+from retention.rights_answers import Answers
 from retention.rights_letter import Answer, as_json, as_text
 from retention.rights_matrix import Decision, Verdict
 from retention.rights_rules import OVER, Right
@@ -133,13 +134,13 @@ async def case(request: Asked, state: State, case_id: FromPath[str]) -> dict[str
     rights: Rights = state.rights
     pool: Pool = state.pool
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read"):
-        await rights.registry.in_force.read(tx)
+        await rights.book.registry.in_force.read(tx)
         found = await _found(tx, case_id)
         decided = await rights_store.decisions(tx, case_id)
         proposed = [] if decided or found.state in OVER else await rights.proposed(tx, found)
         tasks = await rights_store.tasks(tx, case_id)
     await state.looks.note(pool, request.user, "rights-case", 1)
-    today = civil_day(rights.clock.now())
+    today = civil_day(rights.book.clock.now())
     clock = found.clock
     return {
         **{name: getattr(found, name) for name in _SHOWN},
@@ -175,7 +176,7 @@ async def answer(
     rights: Rights = state.rights
     pool: Pool = state.pool
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read"):
-        history = await rights.registry.in_force.read(tx)
+        history = await rights.book.registry.in_force.read(tx)
         found = await _found(tx, case_id)
         decisions = await rights_store.decisions(tx, case_id)
     if found.answered_on is None:
@@ -188,7 +189,7 @@ async def answer(
         found.answered_on,
         None if found.state == "refused" else decisions,
     )
-    policies = Policies(history.newest, rights.registry.in_force.holders)
+    policies = Policies(history.newest, rights.book.registry.in_force.holders)
     language = lang or found.locale
     until = found.fetch_until and civil_day(found.fetch_until)
     letter = as_text(told, policies, language, until)
@@ -311,9 +312,9 @@ async def fetch_page(link: FromPath[str]) -> Template:  # noqa: ARG001 - it is t
 @post("/r/{link:str}", include_in_schema=False, status_code=200, roles=OPEN)
 async def fetch(state: State, link: FromPath[str]) -> Response[bytes]:
     """Give the copy of the data that a person asked for."""
-    rights: Rights = state.rights
+    answers: Answers = state.answers
     try:
-        package = await rights.fetch(state.pool, link)
+        package = await answers.fetch(state.pool, link)
     except Rejected as error:
         raise NotFoundException(str(error)) from None
     headers = {

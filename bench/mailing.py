@@ -27,6 +27,7 @@ from notifier.letter import Envelope, return_path, seal
 from notifier.oncall import OnCall
 from notifier.planning import Library, Planner, form
 from notifier.purge import NotifierHolder
+from notifier.refusals import Refusals
 from notifier.smtp import Connection, Outgoing, Relay
 from shared.clock import SystemClock
 from shared.cloudevents import Event
@@ -147,7 +148,8 @@ def _parts() -> _Parts:
     clock, outbox, library = SystemClock(), Outbox("//gallra/notifier"), Library()
     types = read((POLICIES / "messages.yaml").read_text())
     planner = Planner(outbox, clock, types, library, {}, SENDER, "ab")
-    desk = PurgeDesk("notifier", NotifierHolder(), outbox, clock)
+    refusals = Refusals(outbox, clock, types, "ab")
+    desk = PurgeDesk("notifier", NotifierHolder(refusals), outbox, clock)
     policy = alert_policy.read((POLICIES / "alerts.yaml").read_text())
     links = "https://x.example"
     oncall = OnCall(policy, planner, KEY, links, ["o@x.example"], since=clock.now())

@@ -226,7 +226,7 @@ def test_a_service_sends_what_it_makes(service: str):
     }
     of_the_shared_package = {"ops.alerts.v1"}  # shared.bus: the alarm about a conflict
     if "PurgeDesk(" in source:
-        of_the_shared_package.add("holders.purge-results.v1")
+        of_the_shared_package |= {"holders.purge-results.v1", "holders.rights-results.v1"}
     if "Looks(" in source:
         of_the_shared_package.add("ops.looks.v1")
     assert made | of_the_shared_package == set(contracts.SENDS[service])

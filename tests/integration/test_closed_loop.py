@@ -23,6 +23,10 @@ from retention.limits import Limits
 from retention.override import Scope
 from retention.purge import PurgeLoop
 from retention.registry import Registry
+from retention.rights import Rights
+from retention.rights_answers import Answers
+from retention.rights_book import Book
+from retention.rights_holder import CaseHolder
 from shared.clock import VirtualClock
 from shared.errors import Rejected
 from shared.events import BY_TYPE, Data
@@ -35,7 +39,8 @@ from shared.events.platform import (
     ServiceStarted,
     ServiceTerminated,
 )
-from shared.holder import command_hash
+from shared.exports import Exports
+from shared.holder import PurgeDesk, command_hash
 from shared.outbox import Outbox
 from shared.postgres import Pool, open_pool, transaction
 
@@ -49,7 +54,9 @@ NO_LIMITS = Limits(floor=10**9)
 class Retention:
     """The service's parts on a virtual clock, and what they announced."""
 
-    def __init__(self, pool: Pool, limits: Limits = NO_LIMITS) -> None:
+    def __init__(
+        self, pool: Pool, limits: Limits = NO_LIMITS, exports: Exports | None = None
+    ) -> None:
         self.pool = pool
         self.clock = VirtualClock(MIDNIGHT - timedelta(seconds=1))
         self.outbox = Outbox("//test/retention")
@@ -59,14 +66,20 @@ class Retention:
             self.outbox, self.clock, self.in_force, ANSWER_WITHIN, ALERT_AFTER, 10_000, limits
         )
         self.registry = Registry(self.in_force)
-        self.handlers = Handlers(self.registry, self.loop)
         self.holds = Holds(self.outbox, self.clock)
         self.erasures = Erasures(self.registry, self.outbox, self.clock)
+        book = Book(self.registry, self.outbox, self.clock, "https://answers.example")
+        self.rights = Rights(book, self.erasures, "ab", by_hand=exports is None)
+        self.answers = Answers(book, self.erasures, exports)
+        desk = PurgeDesk("retention", CaseHolder(), self.outbox, self.clock, exports=exports)
+        self.handlers = Handlers(self.registry, self.loop, self.rights, desk)
 
     @classmethod
-    async def on(cls, pool: Pool, limits: Limits = NO_LIMITS) -> Self:
+    async def on(
+        cls, pool: Pool, limits: Limits = NO_LIMITS, exports: Exports | None = None
+    ) -> Self:
         """Return the parts as they are once the service has started."""
-        made = cls(pool, limits)
+        made = cls(pool, limits, exports)
         await made.start()
         await made.announced()
         return made

@@ -41,6 +41,7 @@ from shared.events.gallra import (
     PurgeJobApproved,
     PurgeJobFrozen,
     PurgePrepare,
+    RightsCaseChanged,
 )
 from shared.events.platform import ActionPerformed, Actor, Origin, Target
 from shared.holder import PurgeDesk, command_hash
@@ -294,9 +295,13 @@ async def test_decisions_by_people_are_filed_as_they_say(log: Log, audit_db: Dat
         PurgeJobApproved(**fields, by="u-1", complete=False),
         HoldReleaseAsked(hold_id="h-1", by="u-1"),
         HoldReleased(hold_id="h-1", by="u-2", epoch=2, asked_by="u-1"),
+        RightsCaseChanged(
+            case_id="r-1", right="erase", step="decide", state="decided", by="u-1", due_on=None
+        ),
     )
     await log.sign()
     assert (await log.verdict()).problems == []
+    assert await log.pool.fetchval("SELECT target FROM payload WHERE index = 4") == "r-1"
     connection = await asyncpg.connect(audit_db.owner)
     await connection.execute("UPDATE payload SET target = 'news' WHERE index = 1")
     await connection.close()

@@ -47,6 +47,7 @@ from shared.events.platform import (
     ServiceReactivated,
     ServiceStarted,
 )
+from shared.exports import Exports
 from shared.holder import PurgeDesk, command_hash
 from shared.outbox import Outbox
 from shared.postgres import Pool, open_pool, transaction
@@ -121,12 +122,14 @@ class Notifier:
         *,
         clock: Any = None,
         patience: Patience = PATIENCE,
+        exports: Exports | None = None,
     ) -> None:
         self.pool = pool
         self.clock = clock or VirtualClock(NOW)
         self.outbox = outbox = Outbox("//test/notifier")
         types = catalogue.read(MESSAGES.read_text(encoding="utf-8"))
-        desk = PurgeDesk("notifier", NotifierHolder(), outbox, self.clock)
+        refusals = Refusals(outbox, self.clock, types, "ab")
+        desk = PurgeDesk("notifier", NotifierHolder(refusals), outbox, self.clock, exports=exports)
         shared = {"outbox": outbox, "clock": self.clock, "types": types, "library": Library()}
         ours: dict[str, Any] = {
             **shared, "limits": limits or {}, "sender": "notices@provider.example",
@@ -141,7 +144,7 @@ class Notifier:
         self.sender = Sender(
             relay,
             **ours,
-            refusals=Refusals(outbox, self.clock, types, "ab"),
+            refusals=refusals,
             links=links,
             link_key=KEY,
             pace=PACE,

@@ -19,7 +19,7 @@ from audit_log import log_api
 from notifier import alert_api, links
 from notifier import api as ledger
 from retention import api as retention
-from retention import reading
+from retention import reading, rights_api
 from shared.service import Service, make_app
 from shared.settings import ServiceSettings
 from shared.web.access import ROLES
@@ -67,6 +67,20 @@ MATRIX: dict[str, set[str] | frozenset[str]] = {
     "GET /api/v1/plans": ALL,
     "GET /api/v1/freezes": ALL,
     "GET /api/v1/holders": ALL,
+    "GET /api/v1/rights": PERSONAL | {"approver"},
+    "POST /api/v1/rights": {"compliance", "dpo"},
+    "GET /api/v1/rights/r-1": PERSONAL | {"approver"},
+    "GET /api/v1/rights/r-1/answer": PERSONAL | {"approver"},
+    "POST /api/v1/rights/r-1/identity": {"compliance", "dpo"},
+    "POST /api/v1/rights/r-1/extend": {"compliance", "dpo"},
+    "POST /api/v1/rights/r-1/decide": {"dpo"},
+    "POST /api/v1/rights/r-1/approve": {"approver"},
+    "POST /api/v1/rights/r-1/return": {"approver"},
+    "POST /api/v1/rights/r-1/withdraw": {"compliance", "dpo"},
+    "POST /api/v1/rights/r-1/lift": {"dpo"},
+    "POST /api/v1/rights-tasks/00000000-0000-0000-0000-000000000000/done": {"compliance", "dpo"},
+    "GET /r/x": OPEN,
+    "POST /r/x": OPEN,
     "GET /api/v1/messages": ALL,
     "GET /api/v1/messages/m-1": ALL,
     "GET /api/v1/messages/m-1/deliveries": LEDGER,
@@ -107,7 +121,7 @@ SERVICES: dict[str, tuple[str, Sequence[Any], dict[str, Any]]] = {
         [*log_api.ROUTES, *log.ROUTES],
         {"wanted": Provide(log.wanted, sync_to_thread=False)},
     ),
-    "retention": ("retention", [*retention.ROUTES, *reading.ROUTES], {}),
+    "retention": ("retention", [*retention.ROUTES, *reading.ROUTES, *rights_api.ROUTES], {}),
     "notifier": ("notifier", [*ledger.ROUTES, *alert_api.ROUTES, *links.ROUTES], {}),
 }
 KEY = OKPKey.generate_key("Ed25519", auto_kid=True)

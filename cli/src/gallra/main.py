@@ -20,6 +20,7 @@ import typer
 from gallra.log import log_app
 from gallra.mail import mail_app
 from gallra.report import report_app
+from gallra.rights import rights_app
 from gallra.terminal import DEFAULT_DATA, AsJson, Data, fail
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ for name, group in {
     "mail": mail_app,
     "policy": policy_app,
     "purge": purge_app,
+    "rights": rights_app,
     "report": report_app,
     "certificate": certificate_app,
     "dlq": dlq_app,
@@ -167,13 +169,14 @@ def demo(
     """Let a simulated platform work against the stack that is up, and tell what came of it."""
     from gallra.demo.run import DemoError, run  # noqa: PLC0415
     from gallra.demo.tell import tell  # noqa: PLC0415
+    from gallra.stack.up import exports  # noqa: PLC0415
     from gallra.stackfile import NoStackError, read  # noqa: PLC0415
     from shared.ids import new_id  # noqa: PLC0415
 
     logging.basicConfig(level=logging.ERROR)  # libraries have little to tell a person
     try:
         stack = read(data)
-        figures = asyncio.run(run(stack, _say, name or f"d{new_id().hex[-8:]}"))
+        figures = asyncio.run(run(stack, _say, name or f"d{new_id().hex[-8:]}", exports(data)))
     except (NoStackError, DemoError) as error:
         fail(error)
     _print(asdict(figures), as_json, lambda: tell(stack, figures))

@@ -6,13 +6,15 @@ them out of quarantine.  :class:`PurgeDesk` does the rest: it checks the command
 quarantined under which hash, and answers.
 
 A holder with two functions more takes canaries: records of nobody, by which retention sees whether
-what a holder confirms is true.
+what a holder confirms is true.  And one with others more does what persons have a right to: it
+gives copies of records, restricts or stops their use; what it has no function for is answered
+``by-hand``, and left to people.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter
 
@@ -30,9 +32,17 @@ from shared.events.gallra import (
     PurgeException,
     PurgePrepare,
     PurgeResult,
+    RightsCommand,
+    RightsCopy,
+    RightsLift,
+    RightsObject,
+    RightsRestrict,
+    RightsResult,
 )
+from shared.exports import Exports
 from shared.outbox import Outbox
 from shared.postgres import Connection
+from shared.sealing import seal
 
 _HASHED: Final = frozenset(PurgeCommand.model_fields) - {"command_hash"}
 
@@ -102,9 +112,47 @@ class CanaryHolder(Holder, Protocol):
         ...
 
 
+@runtime_checkable
+class CopyingHolder(Holder, Protocol):
+    """A holder that gives copies of records."""
+
+    async def copy(
+        self, tx: Connection, category: str, refs: Sequence[str]
+    ) -> Sequence[Mapping[str, Any]] | None:
+        """Return what is stored in records, those in quarantine too, for people to read.
+
+        What tells of other persons is left out (GDPR article 15(4)).  None leaves it to people.
+        """
+        ...
+
+
+@runtime_checkable
+class RestrictingHolder(Holder, Protocol):
+    """A holder that restricts the use of records (GDPR article 18)."""
+
+    async def restrict(
+        self, tx: Connection, category: str, refs: Sequence[str], *, restricted: bool
+    ) -> bool:
+        """Hide records from every use but storage, or show them again; False leaves it to people.
+
+        That is apart from quarantine: a restricted record is quarantined and erased on its day, and
+        one that comes out of quarantine stays restricted.
+        """
+        ...
+
+
+@runtime_checkable
+class ObjectingHolder(Holder, Protocol):
+    """A holder that can stop the use of records that a person objects to (GDPR article 21)."""
+
+    async def stop(self, tx: Connection, category: str, refs: Sequence[str]) -> bool:
+        """Stop that use for good, marketing in the first place; False leaves it to people."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PurgeDesk:
-    """Takes purge commands for one holder and answers each with a result; canaries, too.
+    """Takes purge commands for one holder and answers each with a result; canaries and rights, too.
 
     The answer commits with the deed.  A command that came before is answered again from memory,
     so that a lost answer is healed by asking again.
@@ -113,6 +161,7 @@ class PurgeDesk:
         name: The holder id that commands are addressed to.
         method: How data is destroyed, in the terms of NIST SP 800-88.
         backups_kept: How long a backup may still hold what was purged.
+        exports: Where copies of records are laid; without it people give them.
     """
 
     name: str
@@ -121,14 +170,15 @@ class PurgeDesk:
     clock: Clock
     method: Literal["clear", "purge", "destroy"] = "clear"
     backups_kept: timedelta = timedelta(0)
+    exports: Exports | None = None
 
     def wants(self, event: Event) -> bool:
         """Return False for a command to somebody else, or about canaries, which few take."""
         # Cheaper than to look at the content.
-        if not issubclass(event.type.model, PurgeCommand | CanaryCommand):
+        if not issubclass(event.type.model, PurgeCommand | CanaryCommand | RightsCommand):
             return True
         match event.data:
-            case PurgeCommand(holder=holder):
+            case PurgeCommand(holder=holder) | RightsCommand(holder=holder):
                 return holder == self.name
             case CanaryCommand(holder=holder):
                 return holder == self.name and isinstance(self.holder, CanaryHolder)
@@ -146,6 +196,10 @@ class PurgeDesk:
                 answer = await self._purge(tx, command)
             case CanaryCommand() as asked:
                 answer = await self._seek(tx, asked)
+            case RightsCopy(not_after=not_after) if not_after < self.clock.now():
+                return  # nobody has the key any more; retention asks again
+            case RightsCommand() as asked:
+                answer = await self._serve(tx, asked)
             case _:
                 raise Rejected(f"{event.type.name} is no order to a holder", code="unknown-type")
         await self.outbox.announce(tx, self.clock.now(), [answer], cause=event)
@@ -172,6 +226,34 @@ class PurgeDesk:
             await self.holder.plant(tx, asked.category, asked.record_id)
         found = await self.holder.find(tx, asked.category, asked.record_id)
         return CanarySeen(**asked.model_dump(), phase="plant" if plants else "look", found=found)
+
+    async def _serve(self, tx: Connection, asked: RightsCommand) -> RightsResult:
+        """Do what a person has a right to, as far as the holder can by itself."""
+        done: dict[str, Any] = {
+            "command_id": asked.command_id,
+            "request_id": asked.request_id,
+            "holder": self.name,
+        }
+        able = False
+        match asked, self.holder:
+            case RightsCopy(), CopyingHolder() as holder if self.exports is not None:
+                found = await holder.copy(tx, asked.category, asked.refs)
+                if found is not None:
+                    sealed = seal(canonical(list(found)), asked.seal_to, asked.object)
+                    # Before the answer commits; to lay it there again changes nothing.
+                    await self.exports.put(asked.object, sealed)
+                    done |= {"object": asked.object, "sha256": digest(sealed).hex()}
+                    able = True
+            case RightsRestrict() | RightsLift(), RestrictingHolder() as holder:
+                hidden = isinstance(asked, RightsRestrict)
+                able = await holder.restrict(tx, asked.category, asked.refs, restricted=hidden)
+            case RightsObject(), ObjectingHolder() as holder:
+                able = await holder.stop(tx, asked.category, asked.refs)
+            case _:
+                pass
+        if not able:
+            return RightsResult(**done, outcome="by-hand")
+        return RightsResult(**done, outcome="done", records=len(asked.refs))
 
     async def _prepare(
         self, tx: Connection, command: PurgeCommand, seen: "_Seen | None"

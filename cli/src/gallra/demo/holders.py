@@ -1,8 +1,8 @@
 """The platform's holders, built on the holder kit: about as much as any holder has to write."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from shared.events.gallra import PurgeCommand
 from shared.holder import Outcome
@@ -58,6 +58,36 @@ class TableHolder:
             record_id,
         )
         return found
+
+    async def copy(
+        self, tx: Connection, category: str, refs: Sequence[str]
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return rows, without what the platform notes for itself."""
+        rows = await tx.fetch(
+            f"SELECT * FROM {TABLES[category]}"  # noqa: S608 - one of our tables
+            " WHERE record_id = ANY($1) ORDER BY record_id",
+            list(refs),
+        )
+        return [{n: v for n, v in row.items() if n != "quarantined"} for row in rows]
+
+    async def restrict(
+        self, tx: Connection, category: str, refs: Sequence[str], *, restricted: bool
+    ) -> bool:
+        """Hide rows from every use but storage, or show them again."""
+        await tx.execute(
+            f"UPDATE {TABLES[category]} SET restricted = $2"  # noqa: S608 - one of our tables
+            " WHERE record_id = ANY($1)",
+            list(refs),
+            restricted,
+        )
+        return True
+
+    async def stop(self, tx: Connection, category: str, refs: Sequence[str]) -> bool:
+        """Write to leads no more; what services need is for people to weigh."""
+        if category != "lead.form":
+            return False
+        await tx.execute("UPDATE lead SET objected = true WHERE record_id = ANY($1)", list(refs))
+        return True
 
     async def _mark(
         self, tx: Connection, category: str, refs: Sequence[str], *, hidden: bool

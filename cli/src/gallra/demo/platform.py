@@ -15,13 +15,14 @@ from shared.bus import Consumer
 from shared.clock import SystemClock
 from shared.cloudevents import Event
 from shared.events import Data
-from shared.events.catalogue import COMMANDS, EVENT_TYPES
+from shared.events.catalogue import COMMANDS, EVENT_TYPES, RIGHTS_COMMANDS
 from shared.events.platform import (
     ContactAdded,
     ContactVerified,
     FiscalYearEvent,
     ServiceEvent,
 )
+from shared.exports import Exports
 from shared.holder import PurgeDesk
 from shared.migrate import migrate
 from shared.outbox import Message, Outbox, enqueue
@@ -92,13 +93,15 @@ INSERT INTO outbox (topic, key, header_names, header_values, value)
 
 
 @asynccontextmanager
-async def platform(story: Story, dsn: str, kafka: str) -> AsyncGenerator[Platform]:
+async def platform(
+    story: Story, dsn: str, kafka: str, exports: Exports
+) -> AsyncGenerator[Platform]:
     """Run the platform until the block ends; *dsn* may create databases."""
     own = await _database(dsn)
     await migrate(own, "gallra.demo")
     clock = SystemClock()
     outbox = Outbox(f"//demo/{story.run}")
-    desks = [PurgeDesk(name, TableHolder(), outbox, clock) for name in HOLDERS]
+    desks = [PurgeDesk(name, TableHolder(), outbox, clock, exports=exports) for name in HOLDERS]
 
     def wants(event: Event) -> bool:
         return any(desk.wants(event) for desk in desks)
@@ -109,7 +112,7 @@ async def platform(story: Story, dsn: str, kafka: str) -> AsyncGenerator[Platfor
                 if desk.wants(event):
                     await desk.take(tx, event)
 
-    types = [t for t in EVENT_TYPES if t.topic == COMMANDS]
+    types = [t for t in EVENT_TYPES if t.topic in {COMMANDS, RIGHTS_COMMANDS}]
     consumer = Consumer(GROUP, types, handle, outbox, clock, wants=wants)
     async with open_pool(own, GROUP) as pool, taking_part(pool, consumer, kafka):
         yield Platform(pool, outbox, story)

@@ -33,6 +33,7 @@ from shared.clock import SystemClock
 from shared.errors import Rejected
 from shared.events import TOPICS
 from shared.events.catalogue import COMMANDS
+from shared.exports import Exports
 from shared.outbox import Outbox
 from shared.postgres import open_pool
 
@@ -85,15 +86,18 @@ class Figures:
 Say = Callable[[str], None]
 
 
-async def run(stack: Stack, say: Say, name: str) -> Figures:
+async def run(stack: Stack, say: Say, name: str, exports: str) -> Figures:
     """Play the story called *name*, wait until all has come to rest, and count.
+
+    Copies of personal data that somebody has a right to are laid at *exports*.
 
     Raises:
         DemoError: something that should have happened did not, within :data:`PATIENCE`.
     """
     today = datetime.now(UTC).date()
     story = tell(name, today)
-    async with platform(story, stack.databases["retention"], stack.kafka) as running:
+    place = Exports(exports)
+    async with platform(story, stack.databases["retention"], stack.kafka, place) as running:
         say(f"{len(story.customers)} customers, {len(story.rows)} records, {ACTIONS} actions")
         await _hold(stack, story)
         await running.tell_facts()

@@ -107,6 +107,8 @@ def _environment(infra: Infrastructure, name: str, policies: Path) -> dict[str, 
                 "GALLRA_POLICIES": str(policies),
                 "GALLRA_AUDIT_LOG_URL": _url(infra.ports.audit_log),
                 "GALLRA_SWEEP_EVERY": "1",
+                "GALLRA_EXPORTS": exports(infra.folder),
+                "GALLRA_PUBLIC_URL": _url(infra.ports.retention),
             }
         case _:
             own = {
@@ -116,6 +118,7 @@ def _environment(infra: Infrastructure, name: str, policies: Path) -> dict[str, 
                 "GALLRA_ONCALL": "oncall@gallra.example",
                 "GALLRA_ADDRESS_KEY_FILE": _key(infra.folder, "address-key"),
                 "GALLRA_PUBLIC_URL": _url(infra.ports.notifier),
+                "GALLRA_EXPORTS": exports(infra.folder),
             }
     return {**shared, **own}
 
@@ -144,6 +147,11 @@ def _token_keys(folder: Path) -> str:
 
 def _url(port: int) -> str:
     return f"http://127.0.0.1:{port}"
+
+
+def exports(folder: Path) -> str:
+    """Return the address of the store for sealed copies of personal data."""
+    return (folder.absolute() / "exports").as_uri()
 
 
 def _key(folder: Path, name: str) -> str:

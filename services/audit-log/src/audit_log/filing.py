@@ -37,7 +37,7 @@ _ACTION_OF_KEYS: Final = {
     "log-keys-changed": KEYS_CHANGED,
     "tenant-keys-destroyed": "audit.key.destroyed.v1",
 }
-_DECIDED_ON: Final = ("plan", "record_id", "fingerprint", "silence_id", "purpose")
+_DECIDED_ON: Final = ("plan", "record_id", "fingerprint", "silence_id", "purpose", "case_id")
 _ENVELOPED: Final = (Kind.EVENT, Kind.POLICY_VERSION, Kind.HOLD)
 """Kinds of entries that came as events: their content names time, type, source and id."""
 

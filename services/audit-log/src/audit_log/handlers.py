@@ -20,6 +20,7 @@ from shared.events.catalogue import (
     DELIVERIES,
     EVENT_TYPES,
     LOOKS,
+    RIGHTS_COMMANDS,
 )
 from shared.events.gallra import (
     AlertAcknowledged,
@@ -33,6 +34,8 @@ from shared.events.gallra import (
     PolicyPlanApproved,
     PurgeCommand,
     PurgeJobApproved,
+    RightsCaseChanged,
+    RightsCommand,
     SilenceEnded,
     SilencePlaced,
 )
@@ -41,7 +44,7 @@ from shared.holder import PurgeDesk
 from shared.inbox import Sight
 from shared.postgres import Connection
 
-_TOPICS: Final = (ACTIONS, DECISIONS, DELIVERIES, ALERTS, LOOKS, COMMANDS)
+_TOPICS: Final = (ACTIONS, DECISIONS, DELIVERIES, ALERTS, LOOKS, COMMANDS, RIGHTS_COMMANDS)
 _SPENT: Final[Mapping[str, Any]] = {}  # content that was committed to, and need not be kept
 
 CONSUMES: Final = [event_type for event_type in EVENT_TYPES if event_type.topic in _TOPICS]
@@ -61,7 +64,7 @@ class Handlers:
 
     def prepare(self, event: Event) -> Sealed | None:
         """Commit to what *event* says; None for a command, which is not logged."""
-        if issubclass(event.type.model, PurgeCommand):
+        if issubclass(event.type.model, PurgeCommand | RightsCommand):
             return None
         sealed = seal(draft(event, keep_network=self.keep_network))
         event.content = _SPENT
@@ -155,9 +158,12 @@ def draft(event: Event, *, keep_network: bool = False) -> Draft:
         case (
             PurgeJobApproved() | PolicyPlanApproved() | ErasureAccepted()
             | AlertAcknowledged() | SilencePlaced() | SilenceEnded() | PersonalDataViewed()
+            | RightsCaseChanged()
         ):  # fmt: skip
             who = {"by": content.pop("by")}
-            names = ("plan", "record_id", "fingerprint", "silence_id", "purpose", "category")
+            names = (
+                "plan", "record_id", "fingerprint", "silence_id", "purpose", "case_id", "category",
+            )  # fmt: skip
             target = next(content[name] for name in names if content.get(name))
             found_by = Search(event.type.name, actor=who["by"], target=target)
             return _draft(event, Kind.EVENT, {"who": who, "what": content}, found_by)

@@ -26,6 +26,7 @@ from notifier.webhook import Webhook
 from shared.bus import Consumer
 from shared.clock import SystemClock
 from shared.document import DocumentError
+from shared.exports import Exports
 from shared.holder import PurgeDesk
 from shared.outbox import Outbox
 from shared.postgres import Pool
@@ -40,8 +41,10 @@ def build(settings: Settings) -> Service:
     """Assemble the service; nothing connects before it runs."""
     clock = SystemClock()
     outbox = Outbox("//gallra/notifier")
-    desk = PurgeDesk(HOLDER, NotifierHolder(), outbox, clock)
     types = _policy(settings, "messages.yaml", catalogue.read)
+    refusals = Refusals(outbox, clock, types, settings.entity)
+    exports = Exports(settings.exports) if settings.exports else None
+    desk = PurgeDesk(HOLDER, NotifierHolder(refusals), outbox, clock, exports=exports)
     limits = _policy(settings, "domains.yaml", read_limits)
     library = Library()
     key = base64.b64decode(settings.address_key.get_secret_value())
@@ -72,7 +75,6 @@ def build(settings: Settings) -> Service:
         oncall=oncall,
     )
     domain = settings.mail_from.rpartition("@")[2]
-    refusals = Refusals(outbox, clock, types, settings.entity)
     sender = Sender(
         relay=_relay(settings, domain),
         outbox=outbox,

@@ -12,8 +12,16 @@ from notifier.planning import HOLDER, Planner
 from notifier.recipients import token_of
 from shared.cloudevents import Event
 from shared.errors import Rejected
-from shared.events.catalogue import ALERTS, COMMANDS, CONTACTS, EVENT_TYPES, MESSAGES, SERVICES
-from shared.events.gallra import AlertRaised, PurgeCommand
+from shared.events.catalogue import (
+    ALERTS,
+    COMMANDS,
+    CONTACTS,
+    EVENT_TYPES,
+    MESSAGES,
+    RIGHTS_COMMANDS,
+    SERVICES,
+)
+from shared.events.gallra import AlertRaised, PurgeCommand, RightsCommand
 from shared.events.platform import (
     Contact,
     ContactRemoved,
@@ -32,7 +40,7 @@ from shared.postgres import Connection
 
 VERIFY: Final = "verify-address"
 
-_TOPICS: Final = (CONTACTS, SERVICES, MESSAGES, ALERTS, COMMANDS)
+_TOPICS: Final = (CONTACTS, SERVICES, MESSAGES, ALERTS, COMMANDS, RIGHTS_COMMANDS)
 CONSUMES: Final = [event_type for event_type in EVENT_TYPES if event_type.topic in _TOPICS]
 
 
@@ -73,7 +81,7 @@ class Handlers:
                     await self.planner.plan(tx, event, request, people)
                 case AlertRaised() as alert:  # or that it is over
                     await self.oncall.take(tx, alert, event.time)
-                case PurgeCommand():
+                case PurgeCommand() | RightsCommand():
                     await self.desk.take(tx, event)
                 case _:
                     pass  # an account that was settled is no news for us

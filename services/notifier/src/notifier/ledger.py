@@ -61,7 +61,7 @@ async def search(tx: Connection, wanted: Wanted, limit: int) -> list[dict[str, A
         f"""
         SELECT {_COLUMNS}
           FROM delivery
-         WHERE NOT quarantined {conditions}
+         WHERE NOT quarantined AND NOT restricted {conditions}
       ORDER BY id DESC
          LIMIT $1
         """,  # noqa: S608 - constants
@@ -79,7 +79,7 @@ async def delivery(tx: Connection, id_: UUID) -> dict[str, Any] | None:
                (SELECT again.id FROM delivery AS again
                  WHERE again.resends = delivery.id) AS resent_as
           FROM delivery JOIN message USING (message_id)
-         WHERE id = $1 AND NOT delivery.quarantined
+         WHERE id = $1 AND NOT delivery.quarantined AND NOT restricted
         """,  # noqa: S608 - a constant
         id_,
     )

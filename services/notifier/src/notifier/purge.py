@@ -1,10 +1,15 @@
-"""The notifier as a holder: contacts, message bodies, delivery records and suppressions can go."""
+"""The notifier as a holder: contacts, message bodies, delivery records and suppressions can go.
 
-from collections.abc import Sequence
+What persons have a right to it does by itself for contacts and delivery records.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from notifier import store
+from notifier.audience import OPTIONAL
+from notifier.refusals import Refusals
 from shared.errors import Rejected
 from shared.events.gallra import PurgeCommand
 from shared.holder import Outcome
@@ -23,6 +28,8 @@ _TABLES: Final = {
 @dataclass(frozen=True, slots=True)
 class NotifierHolder:
     """Purges by category."""
+
+    refusals: Refusals
 
     async def quarantine(self, tx: Connection, category: str, refs: Sequence[str]) -> Outcome:
         """Leave the rows out of audiences and answers."""
@@ -47,6 +54,36 @@ class NotifierHolder:
         """Show the rows again."""
         table, column = _place(category)
         await store.hide(tx, table, column, refs, hidden=False)
+
+    async def copy(
+        self, tx: Connection, category: str, refs: Sequence[str]
+    ) -> Sequence[Mapping[str, Any]] | None:
+        """Return contacts with their addresses, and which mail went to whom when."""
+        match _place(category):
+            case "contact", _:
+                return await store.copy_contacts(tx, refs)
+            case "delivery", _:
+                return await store.copy_deliveries(tx, refs)
+            case _:
+                return None
+
+    async def restrict(
+        self, tx: Connection, category: str, refs: Sequence[str], *, restricted: bool
+    ) -> bool:
+        """Send contacts no optional mail, and leave deliveries out of search."""
+        table, column = _place(category)
+        if table not in {"contact", "delivery"}:
+            return False
+        await store.restrict(tx, table, column, refs, restricted=restricted)
+        return True
+
+    async def stop(self, tx: Connection, category: str, refs: Sequence[str]) -> bool:
+        """Send the addresses of contacts no more mail that can be declined."""
+        if category != "contact.address":
+            return False
+        for recipient in await store.recipients_of(tx, refs):
+            await self.refusals.refuse(tx, recipient, OPTIONAL, "unsubscribed")
+        return True
 
 
 def _place(category: str) -> tuple[str, str]:

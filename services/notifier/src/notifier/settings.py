@@ -83,3 +83,9 @@ class Settings(ServiceSettings):
     )
     policies: Path = Field(description="Folder with messages.yaml, domains.yaml and alerts.yaml.")
     entity: str = Field(default="provider-ab", description="Legal entity that writes the mails.")
+    exports: str = Field(
+        default="",
+        pattern=r"^((file|s3)://.+)?$",
+        description="Store for sealed copies of personal data, as retention has it; none: people"
+        " give copies by hand.",
+    )

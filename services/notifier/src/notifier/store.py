@@ -271,7 +271,7 @@ async def lookup_of(tx: Connection, recipient: str) -> bytes | None:
 
 _CANDIDATES = """
     SELECT contact.customer_id, contact.recipient, contact.locale, verified, domain,
-           basis.since AS basis_since, scopes, reasons, sinces
+           CASE WHEN NOT restricted THEN basis.since END AS basis_since, scopes, reasons, sinces
       FROM contact
       JOIN recipient ON token = contact.recipient
  LEFT JOIN basis ON (basis.customer_id, basis.contact_id, message_type)
@@ -909,6 +909,55 @@ async def hide(
         hidden,
     )
     return [row["ref"] for row in rows]
+
+
+async def restrict(
+    tx: Connection, table: str, column: str, refs: Sequence[str], *, restricted: bool
+) -> None:
+    """Set or lift the restriction of rows of *table*."""
+    await tx.execute(
+        f"UPDATE {table} SET restricted = $2 WHERE {column}::text = ANY($1)",  # noqa: S608 - as above
+        list(refs),
+        restricted,
+    )
+
+
+async def recipients_of(tx: Connection, refs: Sequence[str]) -> list[str]:
+    """Return the tokens of the addresses of contacts."""
+    rows = await tx.fetch(
+        "SELECT DISTINCT recipient FROM contact WHERE record_id = ANY($1) ORDER BY recipient",
+        list(refs),
+    )
+    return [row["recipient"] for row in rows]
+
+
+async def copy_contacts(tx: Connection, refs: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what is stored of contacts."""
+    rows = await tx.fetch(
+        """
+        SELECT record_id, customer_id, email, roles, locale, kind, verified, removed
+          FROM contact JOIN recipient ON token = contact.recipient
+         WHERE record_id = ANY($1)
+      ORDER BY record_id
+        """,
+        list(refs),
+    )
+    return [dict(row) for row in rows]
+
+
+async def copy_deliveries(tx: Connection, refs: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what is stored of deliveries that still tell whom they went to."""
+    rows = await tx.fetch(
+        """
+        SELECT id::text, message_id, message_type, customer_id, email, locale, state, reason,
+               changed_at
+          FROM delivery LEFT JOIN recipient ON token = delivery.recipient
+         WHERE id::text = ANY($1) AND NOT anonymised
+      ORDER BY id
+        """,
+        list(refs),
+    )
+    return [dict(row) for row in rows]
 
 
 async def erase_contacts(tx: Connection, refs: Sequence[str]) -> list[tuple[str, str]]:

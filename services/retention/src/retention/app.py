@@ -6,6 +6,7 @@ from retention import policy, reading
 from retention.activation import Activation
 from retention.api import ROUTES
 from retention.canary import Canaries
+from retention.erasures import Erasures
 from retention.handlers import CONSUMES, Handlers
 from retention.in_force import InForce
 from retention.limits import Limits
@@ -13,10 +14,17 @@ from retention.master_log import SOURCE, MasterLog
 from retention.purge import PurgeLoop
 from retention.registry import Registry
 from retention.replay import Replay
+from retention.rights import Rights
+from retention.rights_answers import Answers
+from retention.rights_api import ROUTES as RIGHTS_ROUTES
+from retention.rights_book import HOLDER, Book
+from retention.rights_holder import CaseHolder
 from retention.settings import Settings
 from shared.bus import Consumer
 from shared.clock import SystemClock
 from shared.document import DocumentError
+from shared.exports import Exports
+from shared.holder import PurgeDesk
 from shared.outbox import Outbox
 from shared.service import Job, Service
 from shared.settings import SettingsError
@@ -47,14 +55,33 @@ def build(settings: Settings) -> Service:
     canaries = Canaries(
         outbox, clock, policies, every=settings.canary_every, limit=settings.canary_limit
     )
+    exports = Exports(settings.exports) if settings.exports else None
+    book = Book(registry, outbox, clock, settings.public_url)
+    erasures = Erasures(registry, outbox, clock)
+    rights = Rights(
+        book,
+        erasures,
+        settings.entity,
+        by_hand=exports is None,
+        answer_within=settings.answer_within,
+    )
+    answers = Answers(
+        book,
+        erasures,
+        exports,
+        answer_within=settings.answer_within,
+        fetch_within=settings.fetch_within,
+    )
+    desk = PurgeDesk(HOLDER, CaseHolder(), outbox, clock, exports=exports)
     consumer = Consumer(
         group="retention",
         types=CONSUMES,
-        handle=Handlers(registry, loop).handle,
+        handle=Handlers(registry, loop, rights, desk).handle,
         outbox=outbox,
         clock=clock,
         instance=settings.instance,
         prefix=settings.topic_prefix,
+        wants=desk.wants,
         lanes=_LANES,
     )
     return Service(
@@ -66,8 +93,9 @@ def build(settings: Settings) -> Service:
             Job("sweep", settings.sweep_every, loop.run),
             Job("canaries", settings.sweep_every, canaries.sweep),
             Job("replay", settings.sweep_every, Replay(loop).sweep),
+            Job("rights", settings.sweep_every, answers.sweep),
         ],
-        routes=[*ROUTES, *reading.ROUTES],
+        routes=[*ROUTES, *reading.ROUTES, *RIGHTS_ROUTES],
         on_start=Activation(registry, policies, outbox, clock).run,
         state={
             "registry": registry,
@@ -77,5 +105,7 @@ def build(settings: Settings) -> Service:
             "looks": Looks(outbox, clock, "retention"),
             "kafka": settings.kafka,
             "topic_prefix": settings.topic_prefix,
+            "rights": rights,
+            "answers": answers,
         },
     )

@@ -13,11 +13,31 @@ from retention.law import FinancialYear
 from retention.purge import PurgeLoop
 from retention.registry import Registry, overlapping
 from retention.replay import on_restored
+from retention.rights import Rights
 from retention.store import AnchorRow, NewRecord, Ref, Told
 from shared.cloudevents import Event
 from shared.errors import Rejected
-from shared.events.catalogue import EVENT_TYPES, FISCAL_YEARS, RECORDS, RESULTS, SERVICES, STATUS
-from shared.events.gallra import CanarySeen, HolderInventory, HolderRestored, PurgeResult
+from shared.events.catalogue import (
+    COMMANDS,
+    EVENT_TYPES,
+    FISCAL_YEARS,
+    RECORDS,
+    RESULTS,
+    RIGHTS_COMMANDS,
+    RIGHTS_REQUESTS,
+    RIGHTS_RESULTS,
+    SERVICES,
+    STATUS,
+)
+from shared.events.gallra import (
+    CanarySeen,
+    HolderInventory,
+    HolderRestored,
+    PurgeCommand,
+    PurgeResult,
+    RightsCommand,
+    RightsResult,
+)
 from shared.events.model import Data, OneMoment
 from shared.events.platform import (
     AccountSettled,
@@ -30,15 +50,20 @@ from shared.events.platform import (
     RecordLinked,
     RecordRef,
     RecordRegistered,
+    RightsRequestReceived,
     ServiceEvent,
     ServiceReactivated,
     ServiceStarted,
     ServiceTerminated,
     TerminationRevoked,
 )
+from shared.holder import PurgeDesk
 from shared.postgres import Connection
 
-_TOPICS: Final = (RECORDS, SERVICES, FISCAL_YEARS, RESULTS, STATUS)
+_TOPICS: Final = (
+    RECORDS, SERVICES, FISCAL_YEARS, RESULTS, STATUS,
+    COMMANDS, RIGHTS_COMMANDS, RIGHTS_REQUESTS, RIGHTS_RESULTS,
+)  # fmt: skip
 CONSUMES: Final = [event_type for event_type in EVENT_TYPES if event_type.topic in _TOPICS]
 
 _STEPS: Final[dict[type, str]] = {
@@ -60,10 +85,16 @@ class _Touched:
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """Takes facts into the registry and answers of holders into the purge loop."""
+    """Takes facts into the registry, answers of holders into the purge loop and requests.
+
+    Attributes:
+        desk: Takes orders to retention itself, which holds the files of requests.
+    """
 
     registry: Registry
     loop: PurgeLoop
+    rights: Rights
+    desk: PurgeDesk
 
     async def handle(self, tx: Connection, events: Sequence[Event]) -> None:
         """Handle a batch: note all facts in order, then find the deadlines they change."""
@@ -97,6 +128,12 @@ class Handlers:
                     touched.entities.add(year.entity)
                 case PurgeResult():
                     await self.loop.on_result(tx, event)
+                case RightsRequestReceived() as request:
+                    await self.rights.take(tx, request, event)
+                case RightsResult() as result:
+                    await self.rights.on_result(tx, result)
+                case PurgeCommand() | RightsCommand():
+                    await self.desk.take(tx, event)
                 case _:
                     touched.refs |= await self._note_status(tx, event)
 

@@ -142,7 +142,12 @@ def bfl_7_6_original(year: FinancialYear, converted: date | None, as_of: date) -
 
 
 def answer_due(
-    received: Moment, *, months: int = 1, eves: bool = False, zone: ZoneInfo = STOCKHOLM
+    received: Moment,
+    *,
+    months: int = 1,
+    waited: int = 0,
+    eves: bool = False,
+    zone: ZoneInfo = STOCKHOLM,
 ) -> date:
     """Return the last day to answer a request received then, by the end of that day.
 
@@ -153,13 +158,15 @@ def answer_due(
     Args:
         received: When it came; the day of receipt does not count.
         months: 1, or 3 when extended for complexity or number.
+        waited: Days for which the time stood still.
         eves: See :func:`retention.calendar.next_working_day`.
         zone: Where the controller is established.
 
     >>> answer_due(date(2025, 3, 5))
     datetime.date(2025, 4, 7)
     """
-    return next_working_day(add_months(civil_day(received, zone), months), eves=eves)
+    last = day_after(add_months(civil_day(received, zone), months), waited)
+    return next_working_day(last, eves=eves)
 
 
 def breach_due(aware_at: datetime) -> datetime:

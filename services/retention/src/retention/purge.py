@@ -13,7 +13,15 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from retention import canary, certificate, guard, inventory_store, replay_store, second_engine
+from retention import (
+    canary,
+    certificate,
+    guard,
+    inventory_store,
+    replay_store,
+    rights_watch,
+    second_engine,
+)
 from retention import purge_store as store
 from retention.calendar import civil_day
 from retention.guard import Guard
@@ -338,6 +346,7 @@ class PurgeLoop:
         alerts += await second_engine.alerts(tx)
         alerts += await guard.alerts(tx)
         alerts += await canary.alerts(tx, now)
+        alerts += await rights_watch.alerts(tx, civil_day(now))
         alerts += [
             AlertRaised(
                 fingerprint=f"inventory/{told.holder}/{told.category}",

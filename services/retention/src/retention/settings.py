@@ -18,6 +18,23 @@ class Settings(ServiceSettings):
     audit_log_token: SecretStr | None = Field(
         default=None, description="Bearer token by which it may count who looked at entries."
     )
+    entity: str = Field(
+        default="provider-ab", description="Legal entity that answers requests of persons."
+    )
+    exports: str = Field(
+        default="",
+        pattern=r"^((file|s3)://.+)?$",
+        description="Store for sealed copies of personal data, shared with the holders; none:"
+        " people collect copies by hand.",
+    )
+    public_url: str = Field(
+        default="http://127.0.0.1:8080",
+        pattern=r"^https?://[^\s/]+$",
+        description="Where the links in answers to requests lead.",
+    )
+    fetch_within: Seconds = Field(
+        default=timedelta(days=14), description="How long a copy of personal data can be fetched."
+    )
     sweep_every: Seconds = Field(
         default=timedelta(minutes=1), description="Pause between searches for what is due."
     )

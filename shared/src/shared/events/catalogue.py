@@ -45,7 +45,7 @@ class EventType:
     key: Callable[[Any], str]
 
 
-_HOLDERS: Final = ("audit-log", "notifier")
+_HOLDERS: Final = ("audit-log", "notifier", "retention")
 
 ACTIONS = Topic("platform.actions.v1", "customer id", ("audit-log",), partitions=12)
 RECORDS = Topic("platform.records.v1", "holder/category/record id", ("retention",))
@@ -55,6 +55,9 @@ MESSAGES = Topic("platform.messages.v1", "message id", ("notifier",))
 FISCAL_YEARS = Topic("finance.fiscal-years.v1", "entity", ("retention",))
 DECISIONS = Topic("retention.decisions.v1", "decision subject", ("audit-log",))
 COMMANDS = Topic("retention.purge-commands.v1", "holder", _HOLDERS)
+RIGHTS_REQUESTS = Topic("rights.requests.v1", "request id", ("retention",))
+RIGHTS_COMMANDS = Topic("retention.rights-commands.v1", "request id:holder", _HOLDERS)
+RIGHTS_RESULTS = Topic("holders.rights-results.v1", "request id:holder", ("retention",))
 RESULTS = Topic("holders.purge-results.v1", "chunk id", ("retention",))
 STATUS = Topic("holders.status.v1", "holder", ("retention",))
 DELIVERIES = Topic("notifier.deliveries.v1", "message id:recipient token", ("audit-log",))
@@ -65,6 +68,7 @@ CHECKPOINTS = Topic("audit.checkpoints.v1", "origin")
 TOPICS: Final = (
     ACTIONS, RECORDS, SERVICES, CONTACTS, MESSAGES, FISCAL_YEARS,
     DECISIONS, COMMANDS, RESULTS, STATUS, DELIVERIES, ALERTS, LOOKS, CHECKPOINTS,
+    RIGHTS_REQUESTS, RIGHTS_COMMANDS, RIGHTS_RESULTS,
 )  # fmt: skip
 
 
@@ -78,6 +82,10 @@ def _record(data: Any) -> str:
 
 def _holder(data: Any) -> str:
     return data.holder
+
+
+def _request(data: Any) -> str:
+    return f"{data.request_id}:{data.holder}"
 
 
 EVENT_TYPES: Final = (
@@ -147,12 +155,28 @@ EVENT_TYPES: Final = (
         "retention.purge-job.approved.v1", DECISIONS, gallra.PurgeJobApproved, lambda d: d.category
     ),
     EventType("retention.report.issued.v1", DECISIONS, gallra.ReportIssued, lambda d: d.report_id),
+    EventType(
+        "retention.rights-case.changed.v1", DECISIONS, gallra.RightsCaseChanged, lambda d: d.case_id
+    ),
     EventType("retention.purge.prepare.v1", COMMANDS, gallra.PurgePrepare, _holder),
     EventType("retention.purge.commit.v1", COMMANDS, gallra.PurgeCommit, _holder),
     EventType("retention.purge.cancel.v1", COMMANDS, gallra.PurgeCancel, _holder),
     EventType("retention.canary.plant.v1", COMMANDS, gallra.CanaryPlant, _holder),
     EventType("retention.canary.look.v1", COMMANDS, gallra.CanaryLook, _holder),
     EventType("holders.purge.result.v1", RESULTS, gallra.PurgeResult, lambda d: d.chunk_id),
+    EventType(
+        "rights.request.received.v1",
+        RIGHTS_REQUESTS,
+        platform.RightsRequestReceived,
+        lambda d: d.request_id,
+    ),
+    EventType("retention.rights.collect.v1", RIGHTS_COMMANDS, gallra.RightsCollect, _request),
+    EventType("retention.rights.export.v1", RIGHTS_COMMANDS, gallra.RightsExport, _request),
+    EventType("retention.rights.rectify.v1", RIGHTS_COMMANDS, gallra.RightsRectify, _request),
+    EventType("retention.rights.restrict.v1", RIGHTS_COMMANDS, gallra.RightsRestrict, _request),
+    EventType("retention.rights.lift.v1", RIGHTS_COMMANDS, gallra.RightsLift, _request),
+    EventType("retention.rights.object.v1", RIGHTS_COMMANDS, gallra.RightsObject, _request),
+    EventType("holders.rights.result.v1", RIGHTS_RESULTS, gallra.RightsResult, _request),
     EventType("holders.restored.v1", STATUS, gallra.HolderRestored, _holder),
     EventType("holders.inventory.v1", STATUS, gallra.HolderInventory, _holder),
     EventType("holders.canary.seen.v1", STATUS, gallra.CanarySeen, _holder),

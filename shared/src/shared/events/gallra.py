@@ -172,6 +172,101 @@ class ReportIssued(Data):
     evidence: Sha256 | None = None
 
 
+class RightsDecision(Data):
+    """What is answered about a category of data; refused until days from the first to the last."""
+
+    category: Name
+    decision: Literal["granted", "partly", "refused", "no_data", "cannot_identify"]
+    article: Name
+    records: Annotated[int, Field(ge=0)] = 0
+    until_first: Day | None = None
+    until_last: Day | None = None
+    by_hand: bool = False
+
+
+class RightsCaseChanged(Data):
+    """A request about the rights of a person went a step; nothing here tells who the person is.
+
+    It is to be answered by the end of *due_on*; with no day, while proof of identity is waited for.
+    *by* is the service itself where nobody did it.
+    """
+
+    case_id: Name
+    right: Literal["access", "rectify", "erase", "restrict", "object", "portability"]
+    step: Literal[
+        "receive", "ask-identity", "confirm-identity", "refuse-identity", "extend", "collected",
+        "decide", "return", "approve", "answer", "fetch", "lift", "close", "withdraw",
+    ]  # fmt: skip
+    state: Name
+    by: Name
+    due_on: Day | None
+    received_on: Day | None = None
+    channel: Name | None = None
+    reason: Literal["complexity", "number"] | None = None
+    decisions: Annotated[tuple[RightsDecision, ...], Field(max_length=500)] = ()
+
+
+class RightsCommand(Data):
+    """An order to a holder about records of a person who claims a right."""
+
+    command_id: Name
+    request_id: Name
+    holder: Name
+    category: Name
+    refs: Annotated[list[Name], Field(min_length=1, max_length=500)]
+
+
+SealedPath = Annotated[str, StringConstraints(pattern=r"^rights/[0-9a-f-]{36}$")]
+"""Where a sealed object lies in the store that retention and the holders share."""
+
+
+class RightsCopy(RightsCommand):
+    """An order to lay a copy of records, sealed to a key, at *object*; void after *not_after*."""
+
+    seal_to: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{43}=$")]
+    object: SealedPath
+    not_after: Instant
+
+
+class RightsCollect(RightsCopy):
+    """Give a copy of these records (GDPR article 15(3))."""
+
+
+class RightsExport(RightsCopy):
+    """Give what the person provided in these records, for machines to read (GDPR article 20)."""
+
+
+class RightsRectify(RightsCommand):
+    """Have these records corrected; what is wrong with them is in the file of the case."""
+
+
+class RightsRestrict(RightsCommand):
+    """Hide these records from every use but storage (GDPR article 18); they are purged on time."""
+
+
+class RightsLift(RightsCommand):
+    """Show these records again: the restriction is over."""
+
+
+class RightsObject(RightsCommand):
+    """Stop the use of these records that the person objected to, marketing at once."""
+
+
+class RightsResult(Data):
+    """A holder's answer to an order; *by-hand* if it leaves it to people.
+
+    A copy lies, sealed, at *object*; the digest is of the sealed bytes.
+    """
+
+    command_id: Name
+    request_id: Name
+    holder: Name
+    outcome: Literal["done", "by-hand"]
+    records: Annotated[int, Field(ge=0)] = 0
+    object: SealedPath | None = None
+    sha256: Sha256 | None = None
+
+
 class PurgeCommand(Data):
     """An order to a holder about one chunk of records.
 

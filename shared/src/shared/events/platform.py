@@ -311,6 +311,30 @@ class MessageRequested(Data):
             raise Rejected(text, code="unknown-audience")
 
 
+class Claimant(Data):
+    """Who is to get the answer to a request."""
+
+    email: Annotated[Email, personal("contact", "target")]
+    name: Annotated[Name | None, personal("contact", "target")] = None
+    locale: Literal["sv", "en"] = "sv"
+
+
+class RightsRequestReceived(Data):
+    """Somebody claims a right of GDPR chapter III; *details* say what is to be corrected, or why.
+
+    *subjects* are the tokens by which records know the person.  Who claims it without an address
+    to write to is answered by other means.
+    """
+
+    request_id: Name
+    right: Literal["access", "rectify", "erase", "restrict", "object", "portability"]
+    subjects: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+    received_on: Day
+    channel: Name
+    claimant: Claimant | None = None
+    details: Annotated[Text | None, personal("content", "target")] = None
+
+
 class FiscalYearEvent(Data):
     """A financial year (*räkenskapsår*) of an entity; both days belong to it."""
 

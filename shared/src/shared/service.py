@@ -8,86 +8,40 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from http import HTTPStatus
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import asyncpg
-import uvicorn
 from faststream.kafka import KafkaBroker
 from litestar import Litestar, Router
-from litestar.datastructures import ResponseHeader, State
-from litestar.exceptions import HTTPException
+from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.plugins.problem_details import (
-    ProblemDetailsConfig,
-    ProblemDetailsException,
     ProblemDetailsPlugin,
 )
-from litestar.static_files import (
-    create_static_files_router,  # pyright: ignore[reportUnknownVariableType]
-)
-from litestar.status_codes import HTTP_400_BAD_REQUEST
 from litestar.template import TemplateConfig
 
-from shared import logs, migrate, telemetry
+from shared import logs, telemetry
 from shared.bus import Consumer, make_broker
 from shared.clock import SystemClock
-from shared.errors import Rejected
 from shared.outbox import make_producer, relay
 from shared.postgres import Pool, open_pool
 from shared.schedule import Schedule
 from shared.settings import ServiceSettings, SettingsError
 from shared.web.access import OPEN, Access, guard
+from shared.web.frame import (
+    CONTENT_POLICY,
+    PROBLEMS,
+    answers,
+    folder,
+    headers,
+    schema_is_current,
+    serve,
+    static_files,
+)
 from shared.web.health import health_routes
 from shared.web.problems import documented
 
-# Pages need nothing but themselves and our own style sheet.
-_HEADERS: Final = [
-    ResponseHeader(
-        name="content-security-policy",
-        value="default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self';"
-        " frame-ancestors 'none'; base-uri 'none'",
-    ),
-    ResponseHeader(name="x-content-type-options", value="nosniff"),
-    ResponseHeader(name="referrer-policy", value="no-referrer"),
-]
-
-
-def _bad_request(error: Rejected) -> ProblemDetailsException:
-    return ProblemDetailsException(str(error), status_code=HTTP_400_BAD_REQUEST, title=error.code)
-
-
-def _unfit(_: asyncpg.DataError) -> ProblemDetailsException:
-    """Answer for a parameter that the database cannot take, such as one with a NUL."""
-    return ProblemDetailsException(
-        "a parameter holds what cannot be stored or compared",
-        status_code=HTTP_400_BAD_REQUEST,
-        title="unfit-parameter",
-    )
-
-
-def _problem(error: HTTPException) -> ProblemDetailsException:
-    """Return *error* with its own words as the detail; Litestar makes the title of them."""
-    return ProblemDetailsException(
-        error.detail,
-        status_code=error.status_code,
-        title=HTTPStatus(error.status_code).phrase,
-        headers=error.headers,
-        extra=error.extra,
-    )
-
-
-_PROBLEMS: Final = ProblemDetailsConfig(
-    exception_to_problem_detail_map={
-        Rejected: _bad_request,
-        HTTPException: _problem,
-        asyncpg.DataError: _unfit,
-    }
-)
 RELAY_PAUSE: Final = 0.05  # seconds between looks into an empty outbox
 
 _log = logs.get(__name__)
@@ -147,7 +101,7 @@ def make_app(service: Service) -> Litestar:
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncGenerator[None]:
         async with open_pool(settings.database.get_secret_value(), service.name) as pool:
-            await _schema_is_current(pool, service.package)
+            await schema_is_current(pool, service.package)
             if service.on_start is not None:
                 await service.on_start(pool)
             async with taking_part(pool, service.consumer, settings.kafka) as (broker, producer):
@@ -163,9 +117,7 @@ def make_app(service: Service) -> Litestar:
     app = Litestar(
         route_handlers=[
             *health_routes(ready),
-            create_static_files_router(
-                "/static", [_folder("shared.web", "static")], opt={"roles": OPEN}
-            ),
+            static_files("shared.web"),
             *documented(service.routes),
         ],
         lifespan=[lifespan],
@@ -181,18 +133,14 @@ def make_app(service: Service) -> Litestar:
             render_plugins=[JsonRenderPlugin()],  # the others load scripts from elsewhere
         ),
         template_config=TemplateConfig(
-            directory=[_folder("shared.web", "templates"), _folder(service.package, "templates")],
+            directory=[folder("shared.web", "templates"), folder(service.package, "templates")],
             engine=JinjaTemplateEngine,
         ),
-        response_headers=_HEADERS,
+        response_headers=headers(CONTENT_POLICY),
         logging_config=None,  # ours stands
-        plugins=[ProblemDetailsPlugin(_PROBLEMS)],
+        plugins=[ProblemDetailsPlugin(PROBLEMS)],
     )
     return app
-
-
-def _folder(package: str, name: str) -> Path:
-    return Path(str(files(package).joinpath(name)))
 
 
 def _schedule(service: Service, pool: Pool) -> Schedule:
@@ -252,26 +200,10 @@ async def _relay_forever(pool: Pool, producer: Any, prefix: str) -> None:
             await asyncio.sleep(RELAY_PAUSE)
 
 
-async def _schema_is_current(pool: Pool, package: str) -> None:
-    async with pool.acquire() as connection:
-        try:
-            missing = await migrate.pending(connection, package)
-        except asyncpg.UndefinedTableError:
-            missing = [m.name for m in migrate.migrations(package)]
-    if missing:
-        raise SettingsError(
-            f"the database lacks {', '.join(missing)}:"
-            " run `gallra migrate` with the owner's address"
-        )
-
-
 async def _missing(pool: Pool, broker: KafkaBroker, producer: Any) -> list[str]:
     """Return what the service still waits for before it can do its work."""
     missing: list[str] = []
-    try:
-        async with asyncio.timeout(2):
-            await pool.fetchval("SELECT 1")
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    if not await answers(pool):
         missing.append("database")
     subscribers: list[Any] = list(broker.subscribers)
     if not all(s.consumer is not None and s.consumer.assignment() for s in subscribers):
@@ -293,21 +225,12 @@ def main(settings_type: type[Settings], build: Callable[[Settings], Service]) ->
     settings = service.settings
     logs.configure(service.name, settings.log_level)
     tracing = telemetry.configure(service.name)
-    config = uvicorn.Config(
-        make_app(service),
-        host=settings.http_host,
-        port=settings.http_port,
-        log_config=None,
-        access_log=False,  # paths hold ids of people
-        timeout_graceful_shutdown=10,
-        server_header=False,
-    )
-    server = uvicorn.Server(config)
+    app = make_app(service)
     # A batch in hand is some 100,000 objects that all go together: the default looks through them
     # again and again for cycles that are not there.
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
-    server.run()
+    started = serve(app, settings)
     tracing.shutdown()
-    if not server.started:
+    if not started:
         sys.exit(1)

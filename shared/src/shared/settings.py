@@ -42,29 +42,14 @@ class SettingsError(Exception):
     """The environment is not one that the service can start in; the text says what to change."""
 
 
-class ServiceSettings(BaseSettings):
-    """What every service needs to know."""
+class ProcessSettings(BaseSettings):
+    """What every process with a database and a web app needs to know."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
 
-    database: SecretStr = Field(description="libpq address of the service's own database.")
-    kafka: str = Field(default="127.0.0.1:9092", description="Bootstrap servers.")
-    topic_prefix: str = Field(
-        default="", description="Stands before the name of every topic and consumer group."
-    )
+    database: SecretStr = Field(description="libpq address of the process's own database.")
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8080, ge=1, le=65535)
-    instance: str = Field(
-        default="",
-        pattern=r"^[A-Za-z0-9._-]*$",
-        description="Name of this process among its replicas, the same after a restart.",
-    )
-    token_keys: str = Field(
-        default="", description="JWK Set of the keys whose bearer tokens are trusted (RFC 7517)."
-    )
-    without_token: Names = Field(
-        default=(), description="Roles of who brings no bearer token; for a machine of one's own."
-    )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @classmethod
@@ -107,6 +92,26 @@ class ServiceSettings(BaseSettings):
                 for p in error.errors(include_input=False, include_url=False)
             )
             raise SettingsError("; ".join(problems)) from None
+
+
+class ServiceSettings(ProcessSettings):
+    """What every service needs to know."""
+
+    kafka: str = Field(default="127.0.0.1:9092", description="Bootstrap servers.")
+    topic_prefix: str = Field(
+        default="", description="Stands before the name of every topic and consumer group."
+    )
+    instance: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="Name of this process among its replicas, the same after a restart.",
+    )
+    token_keys: str = Field(
+        default="", description="JWK Set of the keys whose bearer tokens are trusted (RFC 7517)."
+    )
+    without_token: Names = Field(
+        default=(), description="Roles of who brings no bearer token; for a machine of one's own."
+    )
 
 
 def _content(name: str, path: str) -> str:

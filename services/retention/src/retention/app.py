@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from retention import policy
+from retention import policy, reading
 from retention.activation import Activation
 from retention.api import ROUTES
 from retention.canary import Canaries
@@ -67,7 +67,7 @@ def build(settings: Settings) -> Service:
             Job("canaries", settings.sweep_every, canaries.sweep),
             Job("replay", settings.sweep_every, Replay(loop).sweep),
         ],
-        routes=ROUTES,
+        routes=[*ROUTES, *reading.ROUTES],
         on_start=Activation(registry, policies, outbox, clock).run,
         state={
             "registry": registry,

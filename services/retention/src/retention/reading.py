@@ -1,0 +1,166 @@
+"""What people look at, over HTTP: holdings, records by deadline, policies, what stands still."""
+
+import json
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Final, Literal
+
+from litestar import get
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from retention import inventory_store, reading_store
+from retention.calendar import civil_day, day_after, start_of
+from retention.policy import Policy
+from retention.reading_store import Position, Wanted
+from retention.report import Span, as_json, in_words, make
+from shared.errors import Rejected
+from shared.postgres import Pool
+
+_PAGE: Final = 100
+_LONGEST: Final = timedelta(days=800)
+
+Start = Annotated[date | None, QueryParameter(name="from")]
+End = Annotated[date | None, QueryParameter(name="to")]
+Stands = Literal[
+    "scheduled", "due", "overdue", "held-back", "on-hold", "open", "indeterminate"
+]  # fmt: skip
+
+
+@get("/api/v1/holdings")
+async def holdings(
+    state: State, start: Start = None, end: End = None, as_of: FromQuery[date | None] = None
+) -> dict[str, Any]:
+    """Return the figures of the report, to look at: no report is issued, nothing is logged."""
+    now: datetime = state.clock.now()
+    today = civil_day(now)
+    span = Span(start or date(today.year, 1, 1), end or today, as_of or today)
+    pool: Pool = state.pool
+    async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
+        history = await state.registry.in_force.read(tx)
+        content: dict[str, Any] = json.loads(as_json(await make(tx, history.newest, span, now, {})))
+    return content
+
+
+@get("/api/v1/records")
+async def records(  # noqa: PLR0913, PLR0917 - each is one thing to look for
+    state: State,
+    category: FromQuery[str | None] = None,
+    holder: FromQuery[str | None] = None,
+    customer: FromQuery[str | None] = None,
+    status: FromQuery[Stands | None] = None,
+    start: Start = None,
+    end: End = None,
+    cursor: FromQuery[str | None] = None,
+) -> dict[str, Any]:
+    """Return records and when they go, the first to go first, a hundred at a time.
+
+    Both days belong to the time asked for.
+    """
+    wanted = Wanted(
+        category,
+        holder,
+        customer,
+        status,
+        start_of(start) if start else None,
+        start_of(day_after(end)) if end else None,
+    )
+    after = Position.parse(cursor) if cursor else None
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        found = await reading_store.records(tx, wanted, state.clock.now(), after, _PAGE + 1)
+    shown = found[:_PAGE]
+    last = shown[-1] if len(found) > _PAGE else None
+    return {
+        "records": [_shown(row) for row in shown],
+        "cursor": last and str(Position(last["purge_from"], last["key"], last["id"])),
+    }
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    ref = "/".join(row[name] for name in ("holder", "category", "record_id"))
+    return {"record": ref, **{n: v for n, v in row.items() if n not in {"id", "key"}}}
+
+
+@get("/api/v1/calendar")
+async def calendar(
+    state: State,
+    start: Annotated[date, QueryParameter(name="from")],
+    end: Annotated[date, QueryParameter(name="to")],
+    category: FromQuery[str | None] = None,
+) -> dict[str, Any]:
+    """Return how many records of each category may go on each day, as known now."""
+    if not timedelta(0) <= end - start <= _LONGEST:
+        raise Rejected("the period ends before it begins, or spans over 800 days")
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        found = await reading_store.days(tx, start_of(start), start_of(day_after(end)), category)
+    return {"days": found}
+
+
+@get("/api/v1/policies")
+async def policies(state: State) -> dict[str, Any]:
+    """Return the policies in force, in words."""
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        history = await state.registry.in_force.read(tx)
+    return {"policies": [_policy(policy) for _, policy in sorted(history.newest.items())]}
+
+
+@get("/api/v1/policies/{category:str}")
+async def policy(state: State, category: FromPath[str]) -> dict[str, Any]:
+    """Return a policy with every version of it that was put in force."""
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        history = await state.registry.in_force.read(tx)
+        found = [row for row in await reading_store.versions(tx) if row["category"] == category]
+    if not found:
+        raise NotFoundException("there is no such category")
+    return {**_policy(history.newest[category]), "versions": found}
+
+
+def _policy(policy: Policy) -> dict[str, Any]:
+    return {**policy.model_dump(mode="json"), "why": in_words(policy.rule)}
+
+
+@get("/api/v1/plans")
+async def plans(state: State) -> dict[str, Any]:
+    """Return plans to change policies: what each would do, and who agreed to it."""
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        return {"plans": await reading_store.plans(tx)}
+
+
+@get("/api/v1/freezes")
+async def freezes(state: State) -> dict[str, Any]:
+    """Return what is not purged until people have looked at it."""
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        return await reading_store.freezes(tx, civil_day(state.clock.now()))
+
+
+@get("/api/v1/holders")
+async def holders(state: State) -> dict[str, Any]:
+    """Return the holders: what they said last that they have, and what they leave unanswered."""
+    now: datetime = state.clock.now()
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        silent = {row["holder"]: row for row in await reading_store.silent(tx)}
+        compared = await inventory_store.compared_by(tx, now)
+    return {
+        "holders": [
+            {
+                **entry.model_dump(mode="json", include={"id", "title", "location", "kind"}),
+                "unanswered": silent.get(name),
+                "inventories": [
+                    {n: getattr(i, n) for n in ("category", "as_of", "count", "known", "agrees")}
+                    for i in compared
+                    if i.holder == name
+                ],
+            }
+            for name, entry in sorted(state.registry.in_force.holders.items())
+        ]
+    }
+
+
+ROUTES: Final = [holdings, records, calendar, policies, policy, plans, freezes, holders]

@@ -19,6 +19,7 @@ from audit_log import log_api
 from notifier import alert_api, links
 from notifier import api as ledger
 from retention import api as retention
+from retention import reading
 from shared.service import Service, make_app
 from shared.settings import ServiceSettings
 from shared.web.access import ROLES
@@ -58,6 +59,14 @@ MATRIX: dict[str, set[str] | frozenset[str]] = {
     "GET /api/v1/purges/00000000-0000-0000-0000-000000000000": ALL,
     "GET /api/v1/purges/00000000-0000-0000-0000-000000000000/certificate": ALL,
     "GET /api/v1/canaries": ALL,
+    "GET /api/v1/holdings": ALL,
+    "GET /api/v1/records": ALL,
+    "GET /api/v1/calendar": ALL,
+    "GET /api/v1/policies": ALL,
+    "GET /api/v1/policies/a": ALL,
+    "GET /api/v1/plans": ALL,
+    "GET /api/v1/freezes": ALL,
+    "GET /api/v1/holders": ALL,
     "GET /api/v1/messages": ALL,
     "GET /api/v1/messages/m-1": ALL,
     "GET /api/v1/messages/m-1/deliveries": LEDGER,
@@ -98,7 +107,7 @@ SERVICES: dict[str, tuple[str, Sequence[Any], dict[str, Any]]] = {
         [*log_api.ROUTES, *log.ROUTES],
         {"wanted": Provide(log.wanted, sync_to_thread=False)},
     ),
-    "retention": ("retention", retention.ROUTES, {}),
+    "retention": ("retention", [*retention.ROUTES, *reading.ROUTES], {}),
     "notifier": ("notifier", [*ledger.ROUTES, *alert_api.ROUTES, *links.ROUTES], {}),
 }
 KEY = OKPKey.generate_key("Ed25519", auto_kid=True)

@@ -53,7 +53,7 @@ for name, group in {
 }.items():
     app.add_typer(group, name=name)
 
-ServiceName = Literal["audit-log", "retention", "notifier"]
+ServiceName = Literal["audit-log", "retention", "notifier", "console"]
 
 
 def _say(text: str) -> None:
@@ -94,6 +94,7 @@ def _show(data: Path) -> None:
 
     stack = read(data.absolute())
     rows = {
+        "Console": f"{stack.urls['console']} (sign in as dpo@gallra.example, and others)",
         "Retention report": f"{stack.urls['retention']}/report",
         "Master log": f"{stack.urls['audit_log']}/log/checkpoint",
         "Deliveries": f"{stack.urls['notifier']}/api/v1/messages",

@@ -16,7 +16,7 @@ class Stack:
 
     Attributes:
         databases: Owner's address of each service's database, by package name.
-        urls: Of the services by package name, and of the console.
+        urls: Of the services and the console by package name, and of the identity provider.
     """
 
     kafka: str

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Final
 
 import asyncpg
 
@@ -17,6 +18,10 @@ CREATE TABLE IF NOT EXISTS schema_migration (
 
 class MigrationError(Exception):
     """The database and the migrations of this version do not fit together."""
+
+
+_OFF_THE_BUS: Final = frozenset({"console"})
+"""Packages that neither consume nor publish: they need none of the shared tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,8 @@ class Migration:
 def migrations(package: str) -> list[Migration]:
     """Return what *package* needs, in order: the shared tables first, then its own."""
     found: list[Migration] = []
-    for owner, folder in (("shared", "schema"), (package, "migrations")):
+    shared = [] if package in _OFF_THE_BUS else [("shared", "schema")]
+    for owner, folder in (*shared, (package, "migrations")):
         directory = files(owner).joinpath(folder)
         names = sorted(f.name for f in directory.iterdir() if f.name[:4].isdigit())
         found += [Migration(f"{owner}/{n}", directory.joinpath(n).read_text()) for n in names]

@@ -31,6 +31,8 @@ class Ports:
     retention: int
     notifier: int
     mail: int
+    console: int
+    provider: int
     smtp: int
     postgres: int
     kafka: int
@@ -41,7 +43,7 @@ class Ports:
         """Return the ports that belong to *base*; free ones, whichever, for 0."""
         if base == 0:
             return cls(*_free_ports(len(cls.__slots__)))
-        return cls(*(base + offset for offset in (1, 2, 3, 4, 25, 32, 92, 93)))
+        return cls(*(base + offset for offset in (1, 2, 3, 4, 5, 6, 25, 32, 92, 93)))
 
 
 def _free_ports(count: int) -> list[int]:
@@ -221,7 +223,7 @@ def make_ready(infra: Infrastructure, say: Say) -> dict[str, str]:
     from shared import topics  # noqa: PLC0415 - slow to import
     from shared.migrate import migrate  # noqa: PLC0415
 
-    owners = {s: _in_database(infra.admin, s) for s in postgres.SERVICES}
+    owners = {s: _in_database(infra.admin, s) for s in postgres.PROCESSES}
 
     async def make() -> None:
         await postgres.make_databases(infra.folder, infra.admin)

@@ -17,6 +17,8 @@ import asyncpg
 from gallra.stack.processes import Part, StackError
 
 SERVICES: Final = ("audit_log", "retention", "notifier")
+PROCESSES: Final = (*SERVICES, "console")
+"""What has a database of its own, by package name."""
 
 
 def binaries() -> Path:
@@ -132,15 +134,15 @@ def _answers(dsn: str) -> bool:
 
 
 def role_of(service: str) -> str:
-    """Return the login role of a service, given its package name."""
+    """Return the login role of a process, given its package name."""
     return f"gallra_{service}"
 
 
 async def make_databases(folder: Path, dsn: str) -> None:
-    """Make each service's database and login role, as far as they are missing."""
+    """Make each process's database and login role, as far as they are missing."""
     connection = await asyncpg.connect(dsn)
     try:
-        for service in SERVICES:
+        for service in PROCESSES:
             role, password = role_of(service), secret(folder, role_of(service))
             if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
                 await connection.execute(f"CREATE ROLE {role} LOGIN")

@@ -12,7 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from gallra.stack import postgres
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc.jwk import OKPKey
+
+from gallra.stack import postgres, provider
 from gallra.stack.infrastructure import (
     External,
     Infrastructure,
@@ -45,7 +48,8 @@ def up(folder: Path, base: int, external: External, policies: Path, say: Say) ->
     ports = Ports.from_base(base)
     with holding(folder), infrastructure(folder, ports, external, say=say) as infra:
         owners = make_ready(infra, say)
-        services = [_service(infra, name, policies) for name in postgres.SERVICES]
+        services = [_service(infra, name, policies) for name in postgres.PROCESSES]
+        services.append(provider.prepare(infra))
         try:
             say("starting the services")
             for service in services:
@@ -69,7 +73,7 @@ def _service(infra: Infrastructure, name: str, policies: Path) -> Part:
         name.replace("_", "-"),
         [sys.executable, "-m", name],
         infra.folder / "logs" / f"{name.replace('_', '-')}.log",
-        answers(f"http://127.0.0.1:{port}/readyz"),
+        answers(f"{_url(port)}/readyz"),
         env=_clean() | _environment(infra, name, policies) | {"GALLRA_HTTP_PORT": str(port)},
     )
 
@@ -80,10 +84,14 @@ def _clean() -> dict[str, str]:
 
 
 def _environment(infra: Infrastructure, name: str, policies: Path) -> dict[str, str]:
+    database = {"GALLRA_DATABASE": service_address(infra, name)}
+    if name == "console":
+        return database | _of_console(infra)
     shared = {
-        "GALLRA_DATABASE": service_address(infra, name),
+        **database,
         "GALLRA_KAFKA": infra.kafka,
         "GALLRA_INSTANCE": name,
+        "GALLRA_TOKEN_KEYS_FILE": _token_keys(infra.folder),
         # All listens on loopback: who can call it can read the folder with the keys, too.
         "GALLRA_WITHOUT_TOKEN": ",".join(sorted(ROLES)),
     }
@@ -97,7 +105,7 @@ def _environment(infra: Infrastructure, name: str, policies: Path) -> dict[str, 
         case "retention":
             own = {
                 "GALLRA_POLICIES": str(policies),
-                "GALLRA_AUDIT_LOG_URL": f"http://127.0.0.1:{infra.ports.audit_log}",
+                "GALLRA_AUDIT_LOG_URL": _url(infra.ports.audit_log),
                 "GALLRA_SWEEP_EVERY": "1",
             }
         case _:
@@ -107,9 +115,35 @@ def _environment(infra: Infrastructure, name: str, policies: Path) -> dict[str, 
                 "GALLRA_MAIL_FROM": "notices@gallra.example",
                 "GALLRA_ONCALL": "oncall@gallra.example",
                 "GALLRA_ADDRESS_KEY_FILE": _key(infra.folder, "address-key"),
-                "GALLRA_PUBLIC_URL": f"http://127.0.0.1:{infra.ports.notifier}",
+                "GALLRA_PUBLIC_URL": _url(infra.ports.notifier),
             }
     return {**shared, **own}
+
+
+def _of_console(infra: Infrastructure) -> dict[str, str]:
+    return {
+        "GALLRA_PUBLIC_URL": _url(infra.ports.console),
+        "GALLRA_OIDC_ISSUER": _url(infra.ports.provider),
+        "GALLRA_OIDC_CLIENT_SECRET": "any",  # the provider takes every secret, but wants one
+        "GALLRA_TOKEN_KEY_FILE": _key(infra.folder, "token-key"),
+        **{f"GALLRA_{s.upper()}_URL": _url(getattr(infra.ports, s)) for s in postgres.SERVICES},
+    }
+
+
+def _token_keys(folder: Path) -> str:
+    """Return the path of the JWK Set with the public key of the console, which signs its tokens."""
+    seed = base64.b64decode(Path(_key(folder, "token-key")).read_text(encoding="ascii"))
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    x = base64.urlsafe_b64encode(public).decode().rstrip("=")
+    key = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": x})
+    listed = {**key.as_dict(private=False), "kid": key.thumbprint(), "iss": "gallra-console"}
+    path = folder.absolute() / "secrets" / "token-keys.json"
+    path.write_text(json.dumps({"keys": [listed]}), encoding="ascii")
+    return str(path)
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def _key(folder: Path, name: str) -> str:
@@ -123,13 +157,13 @@ def _key(folder: Path, name: str) -> str:
 
 
 def _stack(infra: Infrastructure, owners: dict[str, str]) -> Stack:
-    urls = {s: f"http://127.0.0.1:{getattr(infra.ports, s)}" for s in postgres.SERVICES}
+    urls = {s: _url(getattr(infra.ports, s)) for s in (*postgres.PROCESSES, "provider")}
     return Stack(
         kafka=infra.kafka,
         databases=owners,
         smtp=infra.smtp,
         mail_api=infra.mail_api,
-        urls={"console": urls["retention"], **urls},
+        urls=urls,
         pids={part.name.replace("-", "_"): part.pid for part in infra.parts},
     )
 

@@ -16,6 +16,7 @@ from retention.reading_store import Position, Wanted
 from retention.report import Span, as_json, in_words, make
 from shared.errors import Rejected
 from shared.postgres import Pool
+from shared.web.access import EVERYBODY
 
 _PAGE: Final = 100
 _LONGEST: Final = timedelta(days=800)
@@ -27,7 +28,7 @@ Stands = Literal[
 ]  # fmt: skip
 
 
-@get("/api/v1/holdings")
+@get("/api/v1/holdings", roles=EVERYBODY)
 async def holdings(
     state: State, start: Start = None, end: End = None, as_of: FromQuery[date | None] = None
 ) -> dict[str, Any]:
@@ -42,7 +43,7 @@ async def holdings(
     return content
 
 
-@get("/api/v1/records")
+@get("/api/v1/records", roles=EVERYBODY)
 async def records(  # noqa: PLR0913, PLR0917 - each is one thing to look for
     state: State,
     category: FromQuery[str | None] = None,
@@ -82,7 +83,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return {"record": ref, **{n: v for n, v in row.items() if n not in {"id", "key"}}}
 
 
-@get("/api/v1/calendar")
+@get("/api/v1/calendar", roles=EVERYBODY)
 async def calendar(
     state: State,
     start: Annotated[date, QueryParameter(name="from")],
@@ -98,7 +99,7 @@ async def calendar(
     return {"days": found}
 
 
-@get("/api/v1/policies")
+@get("/api/v1/policies", roles=EVERYBODY)
 async def policies(state: State) -> dict[str, Any]:
     """Return the policies in force, in words."""
     pool: Pool = state.pool
@@ -107,7 +108,7 @@ async def policies(state: State) -> dict[str, Any]:
     return {"policies": [_policy(policy) for _, policy in sorted(history.newest.items())]}
 
 
-@get("/api/v1/policies/{category:str}")
+@get("/api/v1/policies/{category:str}", roles=EVERYBODY)
 async def policy(state: State, category: FromPath[str]) -> dict[str, Any]:
     """Return a policy with every version of it that was put in force."""
     pool: Pool = state.pool
@@ -123,7 +124,7 @@ def _policy(policy: Policy) -> dict[str, Any]:
     return {**policy.model_dump(mode="json"), "why": in_words(policy.rule)}
 
 
-@get("/api/v1/plans")
+@get("/api/v1/plans", roles=EVERYBODY)
 async def plans(state: State) -> dict[str, Any]:
     """Return plans to change policies: what each would do, and who agreed to it."""
     pool: Pool = state.pool
@@ -131,7 +132,7 @@ async def plans(state: State) -> dict[str, Any]:
         return {"plans": await reading_store.plans(tx)}
 
 
-@get("/api/v1/freezes")
+@get("/api/v1/freezes", roles=EVERYBODY)
 async def freezes(state: State) -> dict[str, Any]:
     """Return what is not purged until people have looked at it."""
     pool: Pool = state.pool
@@ -139,7 +140,7 @@ async def freezes(state: State) -> dict[str, Any]:
         return await reading_store.freezes(tx, civil_day(state.clock.now()))
 
 
-@get("/api/v1/holders")
+@get("/api/v1/holders", roles=EVERYBODY)
 async def holders(state: State) -> dict[str, Any]:
     """Return the holders: what they said last that they have, and what they leave unanswered."""
     now: datetime = state.clock.now()

@@ -1,0 +1,74 @@
+"""The first page: what is due, what waits, whether the log is well."""
+
+import asyncio
+from typing import Any, Final
+
+from litestar.response import Template
+
+from console import charts, navigation
+from console.access import page
+from console.backend import Backend
+from console.view import View
+
+_MONTHS: Final = 24
+_WIDTH: Final = 960
+_HEIGHT: Final = 190
+_COUNTS: Final = ("held", "due", "overdue", "held_back", "indeterminate")
+
+
+@page("/", navigation.OVERVIEW.roles)
+async def overview(view: View, backend: Backend) -> Template:
+    """Show how things stand."""
+    today = view.today()
+    months = charts.months_from(today, _MONTHS)
+    day_after_last = charts.months_from(months[-1], 2)[1]
+    holdings, forecast, purges, freezes, plans, holds, rights = await asyncio.gather(
+        backend.maybe("retention", "/api/v1/holdings"),
+        backend.maybe(
+            "retention", "/api/v1/forecast", {"from": str(today), "to": str(day_after_last)}
+        ),
+        backend.maybe("retention", "/api/v1/purges"),
+        backend.maybe("retention", "/api/v1/freezes"),
+        backend.maybe("retention", "/api/v1/plans"),
+        backend.maybe("retention", "/api/v1/holds"),
+        backend.maybe("retention", "/api/v1/rights"),
+    )
+    checkpoints, producers, alerts = await asyncio.gather(
+        backend.maybe("audit_log", "/api/v1/checkpoints"),
+        backend.maybe("audit_log", "/api/v1/producers"),
+        backend.maybe("notifier", "/api/v1/alerts"),
+    )
+    forecasted = forecast and charts.stacked(forecast["purges"], months, _WIDTH, _HEIGHT)
+    return view.page(
+        "overview.html",
+        navigation.OVERVIEW,
+        totals=holdings and _totals(holdings["categories"]),
+        holdings=holdings,
+        chart=forecasted,
+        titles=titles(view, holdings["categories"] if holdings else []),
+        purges=purges and purges["purges"],
+        freezes=freezes,
+        plans=plans and [plan for plan in plans["plans"] if plan["applied_at"] is None],
+        holds=holds and [hold for hold in holds["holds"] if hold["released_at"] is None],
+        rights=rights,
+        checkpoint=checkpoints and next(iter(checkpoints["checkpoints"]), None),
+        producers=producers,
+        alerts=alerts and alerts["alerts"],
+        today=str(today),
+    )
+
+
+def titles(view: View, categories: list[dict[str, Any]]) -> dict[str, str]:
+    """Return what people call each category, in the language of the page."""
+    return {c["category"]: c["title"][view.language] for c in categories}
+
+
+def _totals(categories: list[dict[str, Any]]) -> dict[str, int]:
+    return {
+        **{name: sum(c[name] for c in categories) for name in _COUNTS},
+        "awaiting": sum(sum(c["awaiting"].values()) for c in categories),
+        "purged": sum(c["purged"]["erased"] + c["purged"]["anonymised"] for c in categories),
+    }
+
+
+ROUTES: Final = [overview]

@@ -1,0 +1,59 @@
+"""Reports: the figures of any period, and the report itself in every form."""
+
+from datetime import date
+from typing import Annotated, Final, Literal
+
+from litestar.params import FromQuery, QueryParameter
+from litestar.response import Stream, Template
+
+from console import navigation
+from console.access import page
+from console.backend import Backend
+from console.overview import titles
+from console.view import View
+
+FORMATS: Final = ("pdf", "xlsx", "csv", "jsonl", "json")
+
+Start = Annotated[date | None, QueryParameter(name="from")]
+End = Annotated[date | None, QueryParameter(name="to")]
+Format = Annotated[Literal["pdf", "xlsx", "csv", "jsonl", "json"], QueryParameter(name="format")]
+
+
+@page("/reports", navigation.REPORTS.roles)
+async def reports(
+    view: View,
+    backend: Backend,
+    start: Start = None,
+    end: End = None,
+    as_of: FromQuery[date | None] = None,
+) -> Template:
+    """Show what the report of a period says."""
+    found = await backend.get("retention", "/api/v1/holdings", _span(start, end, as_of))
+    return view.page(
+        "reports.html",
+        navigation.REPORTS,
+        found=found,
+        titles=titles(view, found["categories"]),
+        formats=FORMATS,
+    )
+
+
+@page("/reports/download", navigation.REPORTS.roles)
+async def download(
+    backend: Backend,
+    form: Format,
+    start: Start = None,
+    end: End = None,
+    as_of: FromQuery[date | None] = None,
+) -> Stream:
+    """Hand on the report; that it was issued goes into the master log."""
+    asked = {"format": form, **_span(start, end, as_of)}
+    return await backend.download("retention", "/api/v1/report", asked)
+
+
+def _span(start: date | None, end: date | None, as_of: date | None) -> dict[str, str]:
+    given = {"from": start, "to": end, "as_of": as_of}
+    return {name: str(day) for name, day in given.items() if day}
+
+
+ROUTES: Final = [reports, download]

@@ -105,12 +105,13 @@ class View:
         headers = {"cache-control": "no-store", "vary": "cookie, accept-language"}
         return Template(template, context=context, cookies=cookies, headers=headers)
 
-    def when(self, instant: str | None, *, seconds: bool = False) -> Markup:
+    def when(self, instant: str | None, *, seconds: bool = False, day: bool = False) -> Markup:
         """Return an instant in the zone of the page, and for machines in full."""
         if not instant:
             return Markup("")
         at = datetime.fromisoformat(instant).astimezone(self.tzinfo)
-        shown = at.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
+        clock = "" if day else " %H:%M:%S" if seconds else " %H:%M"
+        shown = at.strftime(f"%Y-%m-%d{clock}")
         return Markup('<time datetime="{}">{}</time>').format(instant, shown)
 
     def number(self, count: int) -> str:

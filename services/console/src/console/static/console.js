@@ -9,3 +9,6 @@ for (const button of document.querySelectorAll("button.copy")) {
     setTimeout(() => { button.textContent = said; }, 1500);
   });
 }
+
+// On a narrow screen the menu is one line that scrolls.
+document.querySelector(".menu [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });

@@ -23,7 +23,7 @@ async def overview(view: View, backend: Backend) -> Template:
     months = charts.months_from(today, _MONTHS)
     day_after_last = charts.months_from(months[-1], 2)[1]
     holdings, forecast, purges, freezes, plans, holds, rights = await asyncio.gather(
-        backend.maybe("retention", "/api/v1/holdings"),
+        backend.maybe("retention", "/api/v1/holdings", {"lang": view.language}),
         backend.maybe(
             "retention", "/api/v1/forecast", {"from": str(today), "to": str(day_after_last)}
         ),

@@ -23,7 +23,8 @@ _FILE_HEADERS: Final = 2
 async def policies(view: View, backend: Backend) -> Template:
     """Show all policies in force, and plans to change them."""
     found, plans = await asyncio.gather(
-        backend.get("retention", "/api/v1/policies"), backend.get("retention", "/api/v1/plans")
+        backend.get("retention", "/api/v1/policies", {"lang": view.language}),
+        backend.get("retention", "/api/v1/plans"),
     )
     return view.page(
         "policies.html", navigation.POLICIES, policies=found["policies"], plans=plans["plans"]
@@ -39,7 +40,9 @@ async def policy(
     new: FromQuery[int | None] = None,
 ) -> Template:
     """Show one policy, and how two of its versions differ."""
-    found = await backend.get("retention", f"/api/v1/policies/{quote(category, safe='')}")
+    found = await backend.get(
+        "retention", f"/api/v1/policies/{quote(category, safe='')}", {"lang": view.language}
+    )
     versions: dict[int, Mapping[str, Any]] = {v["version"]: v["body"] for v in found["versions"]}
     newer = new if new in versions else max(versions)
     earlier = [number for number in versions if number < newer]

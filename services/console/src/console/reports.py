@@ -28,7 +28,9 @@ async def reports(
     as_of: FromQuery[date | None] = None,
 ) -> Template:
     """Show what the report of a period says."""
-    found = await backend.get("retention", "/api/v1/holdings", _span(start, end, as_of))
+    found = await backend.get(
+        "retention", "/api/v1/holdings", {"lang": view.language, **_span(start, end, as_of)}
+    )
     return view.page(
         "reports.html",
         navigation.REPORTS,
@@ -40,6 +42,7 @@ async def reports(
 
 @page("/reports/download", navigation.REPORTS.roles)
 async def download(
+    view: View,
     backend: Backend,
     form: Format,
     start: Start = None,
@@ -47,7 +50,7 @@ async def download(
     as_of: FromQuery[date | None] = None,
 ) -> Stream:
     """Hand on the report; that it was issued goes into the master log."""
-    asked = {"format": form, **_span(start, end, as_of)}
+    asked = {"format": form, "lang": view.language, **_span(start, end, as_of)}
     return await backend.download("retention", "/api/v1/report", asked)
 
 

@@ -1,6 +1,5 @@
 """What people look at, over HTTP: holdings, records by deadline, policies, what stands still."""
 
-import json
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
@@ -11,12 +10,16 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from retention import inventory_store, reading_store
 from retention.calendar import civil_day, day_after, start_of
+from retention.explanation import Translate
+from retention.findings import Span, in_words
 from retention.policy import Policy
 from retention.reading_store import Position, Wanted
-from retention.report import Span, as_json, in_words, make
+from retention.report import make
+from retention.tables import content
 from shared.errors import Rejected
 from shared.postgres import Pool
 from shared.web.access import EVERYBODY
+from shared.wording import Language, translator
 
 _PAGE: Final = 100
 _LONGEST: Final = timedelta(days=800)
@@ -30,7 +33,11 @@ Stands = Literal[
 
 @get("/api/v1/holdings", roles=EVERYBODY)
 async def holdings(
-    state: State, start: Start = None, end: End = None, as_of: FromQuery[date | None] = None
+    state: State,
+    start: Start = None,
+    end: End = None,
+    as_of: FromQuery[date | None] = None,
+    lang: FromQuery[Language] = "en",
 ) -> dict[str, Any]:
     """Return the figures of the report, to look at: no report is issued, nothing is logged."""
     now: datetime = state.clock.now()
@@ -39,8 +46,12 @@ async def holdings(
     pool: Pool = state.pool
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
         history = await state.registry.in_force.read(tx)
-        content: dict[str, Any] = json.loads(as_json(await make(tx, history.newest, span, now, {})))
-    return content
+        report = await make(tx, history.newest, span, now, {})
+    found = content(report)
+    translate = translator("retention", lang)
+    for line, category in zip(report.lines, found["categories"], strict=True):
+        category["why"] = line.why_in(translate)
+    return found
 
 
 @get("/api/v1/records", roles=EVERYBODY)
@@ -100,16 +111,21 @@ async def calendar(
 
 
 @get("/api/v1/policies", roles=EVERYBODY)
-async def policies(state: State) -> dict[str, Any]:
+async def policies(state: State, lang: FromQuery[Language] = "en") -> dict[str, Any]:
     """Return the policies in force, in words."""
+    translate = translator("retention", lang)
     pool: Pool = state.pool
     async with pool.acquire() as tx:
         history = await state.registry.in_force.read(tx)
-    return {"policies": [_policy(policy) for _, policy in sorted(history.newest.items())]}
+    return {
+        "policies": [_policy(policy, translate) for _, policy in sorted(history.newest.items())]
+    }
 
 
 @get("/api/v1/policies/{category:str}", roles=EVERYBODY)
-async def policy(state: State, category: FromPath[str]) -> dict[str, Any]:
+async def policy(
+    state: State, category: FromPath[str], lang: FromQuery[Language] = "en"
+) -> dict[str, Any]:
     """Return a policy with every version of it that was put in force."""
     pool: Pool = state.pool
     async with pool.acquire() as tx:
@@ -117,11 +133,12 @@ async def policy(state: State, category: FromPath[str]) -> dict[str, Any]:
         found = [row for row in await reading_store.versions(tx) if row["category"] == category]
     if not found:
         raise NotFoundException("there is no such category")
-    return {**_policy(history.newest[category]), "versions": found}
+    shown = _policy(history.newest[category], translator("retention", lang))
+    return {**shown, "versions": found}
 
 
-def _policy(policy: Policy) -> dict[str, Any]:
-    return {**policy.model_dump(mode="json"), "why": in_words(policy.rule)}
+def _policy(policy: Policy, translate: Translate) -> dict[str, Any]:
+    return {**policy.model_dump(mode="json"), "why": in_words(policy.rule).said(translate)}
 
 
 @get("/api/v1/plans", roles=EVERYBODY)

@@ -87,7 +87,7 @@ def copy_of(infra: Infrastructure, template: str) -> Iterator[Database]:
     asyncio.run(run(f"CREATE DATABASE {name} TEMPLATE {template}"))
     owner = _at(infra, name)
     service = owner
-    if template in postgres.SERVICES:
+    if template in postgres.PROCESSES:
         role = role_of(template)
         place = owner.partition("@")[2]
         service = f"postgresql://{role}:{secret(infra.folder, role)}@{place}"
@@ -110,6 +110,12 @@ def retention_db(infra: Infrastructure) -> Iterator[Database]:
 @pytest.fixture
 def notifier_db(infra: Infrastructure) -> Iterator[Database]:
     with copy_of(infra, "notifier") as database:
+        yield database
+
+
+@pytest.fixture
+def console_db(infra: Infrastructure) -> Iterator[Database]:
+    with copy_of(infra, "console") as database:
         yield database
 
 

@@ -13,7 +13,7 @@ from console import charts, navigation
 from console.access import page
 from console.backend import Backend
 from console.overview import titles
-from console.view import View
+from console.view import Asking, Seen
 
 _MONTHS: Final = 12
 _SHADES: Final = 4
@@ -27,8 +27,8 @@ Start = Annotated[date | None, QueryParameter(name="from")]
 
 @page("/deadlines", navigation.DEADLINES.roles)
 async def deadlines(
-    view: View,
-    backend: Backend,
+    view: Seen,
+    backend: Asking,
     form: Form = "list",
     start: Start = None,
     category: FromQuery[str | None] = None,
@@ -81,7 +81,7 @@ async def _calendar(backend: Backend, first: date, category: str | None) -> dict
 
 @page("/deadlines/{ref:path}", navigation.DEADLINES.roles)
 async def deadline(
-    view: View, backend: Backend, ref: FromPath[str], as_of: FromQuery[date | None] = None
+    view: Seen, backend: Asking, ref: FromPath[str], as_of: FromQuery[date | None] = None
 ) -> Template:
     """Show until when a record is kept, and each step that leads there."""
     asked = {"lang": view.language, "as_of": str(as_of) if as_of else None}

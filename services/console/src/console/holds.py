@@ -7,16 +7,15 @@ from litestar.response import Template
 
 from console import navigation
 from console.access import page
-from console.backend import Backend
-from console.view import View
+from console.view import Asking, Seen
 
 Stands = Annotated[Literal["in-force", "asked", "released"] | None, QueryParameter(name="state")]
 
 
 @page("/holds", navigation.HOLDS.roles)
 async def holds(
-    view: View,
-    backend: Backend,
+    view: Seen,
+    backend: Asking,
     stands_as: Stands = None,
 ) -> Template:
     """Show legal holds, newest first."""

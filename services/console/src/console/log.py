@@ -10,7 +10,7 @@ from litestar.response import Response, Stream, Template
 from console import navigation, searching
 from console.access import Asked, page
 from console.backend import Backend
-from console.view import View
+from console.view import Asking, Seen
 
 _END: Final = 2**62
 
@@ -21,8 +21,8 @@ Form = Annotated[Literal["csv", "jsonl", "ocsf"], QueryParameter(name="format")]
 @page("/log", navigation.LOG.roles)
 async def search(
     request: Asked,
-    view: View,
-    backend: Backend,
+    view: Seen,
+    backend: Asking,
     q: FromQuery[str] = "",
     cursor: FromQuery[str | None] = None,
 ) -> Template:
@@ -48,14 +48,14 @@ async def search(
 
 
 @page("/log/exports", navigation.LOG.roles)
-async def export(view: View, backend: Backend, form: Form, q: FromQuery[str] = "") -> Stream:
+async def export(view: Seen, backend: Asking, form: Form, q: FromQuery[str] = "") -> Stream:
     """Hand on everything that a search finds."""
     asked = searching.understand(q, view.now, view.tzinfo)
     return await backend.download("audit_log", "/api/v1/exports", {**asked.params, "format": form})
 
 
 @page("/log/{index:int}", navigation.LOG.roles)
-async def entry(view: View, backend: Backend, index: FromPath[Index]) -> Template:
+async def entry(view: Seen, backend: Asking, index: FromPath[Index]) -> Template:
     """Show an entry and its proof, which the reader's browser verifies."""
     found = await backend.get("audit_log", f"/api/v1/entries/{index}")
     proof, vkeys = await asyncio.gather(
@@ -85,7 +85,7 @@ def _opening(found: dict[str, Any]) -> dict[str, Any]:
 
 
 @page("/log/{index:int}/proof", navigation.LOG.roles)
-async def proof(backend: Backend, index: FromPath[Index]) -> Response[str]:
+async def proof(backend: Asking, index: FromPath[Index]) -> Response[str]:
     """Hand on the ``.tlog-proof`` of an entry."""
     headers = {"content-disposition": f'attachment; filename="entry-{index}.tlog-proof"'}
     text = await backend.text("audit_log", f"/api/v1/entries/{index}/proof")
@@ -93,15 +93,13 @@ async def proof(backend: Backend, index: FromPath[Index]) -> Response[str]:
 
 
 @page("/log/{index:int}/evidence", navigation.LOG.roles)
-async def evidence(backend: Backend, index: FromPath[Index]) -> Stream:
+async def evidence(backend: Asking, index: FromPath[Index]) -> Stream:
     """Hand on an entry with everything that proves it offline."""
     return await backend.download("audit_log", f"/api/v1/entries/{index}/evidence")
 
 
 @page("/log/checkpoints", navigation.CHECKPOINTS.roles)
-async def checkpoints(
-    view: View, backend: Backend, below: FromQuery[int | None] = None
-) -> Template:
+async def checkpoints(view: Seen, backend: Asking, below: FromQuery[int | None] = None) -> Template:
     """Show what the log has signed, and what is known of its being whole."""
     history, producers, newest, vkeys, policy = await asyncio.gather(
         backend.get("audit_log", "/api/v1/checkpoints", {"below": below}),

@@ -10,8 +10,7 @@ from litestar.response import Redirect, Template
 
 from console import navigation
 from console.access import Asked, deed, page
-from console.backend import Backend
-from console.view import View, url
+from console.view import Asking, Seen, url
 from shared.web.access import Role
 
 STATES: Final = (
@@ -22,7 +21,7 @@ _SENDERS: Final[frozenset[Role]] = frozenset({"compliance", "dpo", "operator"})
 
 
 @page("/notifications", navigation.NOTIFICATIONS.roles)
-async def messages(view: View, backend: Backend, before: FromQuery[str | None] = None) -> Template:
+async def messages(view: Seen, backend: Asking, before: FromQuery[str | None] = None) -> Template:
     """Show messages, newest first."""
     found = await backend.get("notifier", "/api/v1/messages", {"before": before})
     return view.page(
@@ -31,7 +30,7 @@ async def messages(view: View, backend: Backend, before: FromQuery[str | None] =
 
 
 @page("/notifications/messages/{message_id:str}", navigation.NOTIFICATIONS.roles)
-async def message(view: View, backend: Backend, message_id: FromPath[str]) -> Template:
+async def message(view: Seen, backend: Asking, message_id: FromPath[str]) -> Template:
     """Show how far a message is, and with whom."""
     path = f"/api/v1/messages/{quote(message_id, safe='')}"
     asked = {name: view.query.get(name) for name in ("state", "cursor")}
@@ -52,7 +51,7 @@ async def message(view: View, backend: Backend, message_id: FromPath[str]) -> Te
 
 
 @page("/notifications/deliveries", navigation.NOTIFICATIONS.roles)
-async def deliveries(view: View, backend: Backend) -> Template:
+async def deliveries(view: Seen, backend: Asking) -> Template:
     """Show deliveries that match: what did this recipient get."""
     names = ("recipient", "customer", "type", "state", "from", "to", "cursor")
     asked = {name: _instant(name, view.query.get(name)) for name in names}
@@ -74,7 +73,7 @@ def _instant(name: str, value: str | None) -> str | None:
 
 
 @deed("/notifications/find", navigation.NOTIFICATIONS.roles)
-async def find(request: Asked, backend: Backend) -> Redirect:
+async def find(request: Asked, backend: Asking) -> Redirect:
     """Lead to what a recipient got, given an address, which is in no URL and so in no log."""
     form = await request.form()
     address = str(form.get("address") or "").strip()
@@ -84,7 +83,7 @@ async def find(request: Asked, backend: Backend) -> Redirect:
 
 
 @page("/notifications/deliveries/{delivery_id:uuid}", navigation.NOTIFICATIONS.roles)
-async def delivery(view: View, backend: Backend, delivery_id: FromPath[UUID]) -> Template:
+async def delivery(view: Seen, backend: Asking, delivery_id: FromPath[UUID]) -> Template:
     """Show a delivery and every step that it took."""
     found = await backend.get("notifier", f"/api/v1/deliveries/{delivery_id}")
     roles = view.person.roles if view.person else frozenset[Role]()
@@ -97,14 +96,14 @@ async def delivery(view: View, backend: Backend, delivery_id: FromPath[UUID]) ->
 
 
 @deed("/notifications/deliveries/{delivery_id:uuid}/resend", _SENDERS)
-async def resend(backend: Backend, delivery_id: FromPath[UUID]) -> Redirect:
+async def resend(backend: Asking, delivery_id: FromPath[UUID]) -> Redirect:
     """Send a mail anew, and lead to the new delivery."""
     made = await backend.post("notifier", f"/api/v1/deliveries/{delivery_id}/resend")
     return Redirect(f"/notifications/deliveries/{made['delivery_id']}", status_code=303)
 
 
 @deed("/notifications/deliveries/{delivery_id:uuid}/send-again", _SENDERS)
-async def send_again(backend: Backend, delivery_id: FromPath[UUID]) -> Redirect:
+async def send_again(backend: Asking, delivery_id: FromPath[UUID]) -> Redirect:
     """Send a mail in doubt once more: a person has decided so."""
     await backend.post("notifier", f"/api/v1/deliveries/{delivery_id}/send-again")
     return Redirect(f"/notifications/deliveries/{delivery_id}", status_code=303)

@@ -11,13 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from console import navigation
 from console.access import Asked, deed, page
 from console.backend import Backend, Name
-from console.view import View
+from console.view import Asking, Seen
 
 _SERVICES: Final[tuple[Name, ...]] = get_args(Name)
 
 
 @page("/operations", navigation.OPERATIONS.roles)
-async def operations(view: View, backend: Backend) -> Template:
+async def operations(view: Seen, backend: Asking) -> Template:
     """Show how the services do."""
     services = await asyncio.gather(*(_service(backend, name) for name in _SERVICES))
     holders, canaries, freezes, alerts, silences, notices = await asyncio.gather(
@@ -85,7 +85,7 @@ def _summed(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
 
 
 @deed("/operations/acknowledge", {"operator"})
-async def acknowledge(request: Asked, backend: Backend) -> Redirect:
+async def acknowledge(request: Asked, backend: Asking) -> Redirect:
     """Note that the person who asks looks after an alert."""
     form: Mapping[str, Any] = await request.form()
     body = {"fingerprints": [str(form.get("fingerprint"))], "by": request.user.sub}

@@ -7,8 +7,7 @@ from litestar.response import Template
 
 from console import charts, navigation
 from console.access import page
-from console.backend import Backend
-from console.view import View
+from console.view import Asking, Seen, View
 
 _MONTHS: Final = 24
 _WIDTH: Final = 960
@@ -17,7 +16,7 @@ _COUNTS: Final = ("held", "due", "overdue", "held_back", "indeterminate")
 
 
 @page("/", navigation.OVERVIEW.roles)
-async def overview(view: View, backend: Backend) -> Template:
+async def overview(view: Seen, backend: Asking) -> Template:
     """Show how things stand."""
     today = view.today()
     months = charts.months_from(today, _MONTHS)

@@ -12,15 +12,14 @@ from litestar.response import Template
 
 from console import navigation
 from console.access import page
-from console.backend import Backend
-from console.view import View
+from console.view import Asking, Seen
 
 _CONTEXT: Final = 3  # lines around a difference
 _FILE_HEADERS: Final = 2
 
 
 @page("/policies", navigation.POLICIES.roles)
-async def policies(view: View, backend: Backend) -> Template:
+async def policies(view: Seen, backend: Asking) -> Template:
     """Show all policies in force, and plans to change them."""
     found, plans = await asyncio.gather(
         backend.get("retention", "/api/v1/policies", {"lang": view.language}),
@@ -33,8 +32,8 @@ async def policies(view: View, backend: Backend) -> Template:
 
 @page("/policies/{category:str}", navigation.POLICIES.roles)
 async def policy(
-    view: View,
-    backend: Backend,
+    view: Seen,
+    backend: Asking,
     category: FromPath[str],
     old: FromQuery[int | None] = None,
     new: FromQuery[int | None] = None,

@@ -13,15 +13,15 @@ from console import navigation
 from console.access import page
 from console.backend import Backend
 from console.overview import titles
-from console.view import View
+from console.view import Asking, Seen
 
 _COUNTS: Final = ("erased", "anonymised", "not_found", "refused", "failed")
 
 
 @page("/purges", navigation.PURGES.roles)
 async def purges(
-    view: View,
-    backend: Backend,
+    view: Seen,
+    backend: Asking,
     stands: Annotated[Literal["open", "closed"] | None, QueryParameter(name="state")] = None,
     category: FromQuery[str | None] = None,
     before: FromQuery[str | None] = None,
@@ -50,7 +50,7 @@ async def purges(
 
 
 @page("/purges/{job_id:uuid}", navigation.PURGES.roles)
-async def purge(view: View, backend: Backend, job_id: FromPath[UUID]) -> Template:
+async def purge(view: Seen, backend: Asking, job_id: FromPath[UUID]) -> Template:
     """Show a job: what each holder was told, and what it answered."""
     job = await backend.get("retention", f"/api/v1/purges/{job_id}")
     policies, entry = await asyncio.gather(
@@ -98,7 +98,7 @@ def by_holder(chunks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 @page("/purges/{job_id:uuid}/certificate", navigation.PURGES.roles)
-async def certificate(backend: Backend, job_id: FromPath[UUID]) -> Stream:
+async def certificate(backend: Asking, job_id: FromPath[UUID]) -> Stream:
     """Hand on the deletion certificate of a closed job."""
     return await backend.download("retention", f"/api/v1/purges/{job_id}/certificate")
 

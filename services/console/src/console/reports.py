@@ -8,9 +8,8 @@ from litestar.response import Stream, Template
 
 from console import navigation
 from console.access import page
-from console.backend import Backend
 from console.overview import titles
-from console.view import View
+from console.view import Asking, Seen
 
 FORMATS: Final = ("pdf", "xlsx", "csv", "jsonl", "json")
 
@@ -21,8 +20,8 @@ Format = Annotated[Literal["pdf", "xlsx", "csv", "jsonl", "json"], QueryParamete
 
 @page("/reports", navigation.REPORTS.roles)
 async def reports(
-    view: View,
-    backend: Backend,
+    view: Seen,
+    backend: Asking,
     start: Start = None,
     end: End = None,
     as_of: FromQuery[date | None] = None,
@@ -42,8 +41,8 @@ async def reports(
 
 @page("/reports/download", navigation.REPORTS.roles)
 async def download(
-    view: View,
-    backend: Backend,
+    view: Seen,
+    backend: Asking,
     form: Format,
     start: Start = None,
     end: End = None,

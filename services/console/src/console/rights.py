@@ -7,12 +7,11 @@ from litestar.response import Template
 
 from console import navigation
 from console.access import page
-from console.backend import Backend
-from console.view import View
+from console.view import Asking, Seen
 
 
 @page("/rights", navigation.RIGHTS.roles)
-async def rights(view: View, backend: Backend) -> Template:
+async def rights(view: Seen, backend: Asking) -> Template:
     """Show requests, the one that is due first coming first."""
     try:
         found = await backend.get("retention", "/api/v1/rights")

@@ -15,7 +15,7 @@ from console.access import Asked
 from console.provider import Attempt, Provider, SignInError
 from console.sessions import Sessions
 from console.tokens import Signer
-from console.view import View
+from console.view import Seen, View
 from shared.web.access import OPEN
 
 _ATTEMPT_LASTS: Final = timedelta(minutes=10)
@@ -24,13 +24,13 @@ _LIMIT: Final = RateLimitConfig(rate_limit=("minute", 60), store="sign-ins").mid
 
 
 @get("/sign-in", roles=OPEN, include_in_schema=False)
-async def sign_in(view: View, after: FromQuery[str] = "/") -> Template:
+async def sign_in(view: Seen, after: FromQuery[str] = "/") -> Template:
     """Show how to sign in."""
     return view.page("sign-in.html", after=local(after))
 
 
 @get("/sign-in/start", roles=OPEN, include_in_schema=False, middleware=[_LIMIT])
-async def start(state: State, view: View, after: FromQuery[str] = "/") -> Response[str] | Template:
+async def start(state: State, view: Seen, after: FromQuery[str] = "/") -> Response[str] | Template:
     """Send a person to the provider; the attempt goes along in a cookie that we signed."""
     provider: Provider = state.provider
     signer: Signer = state.signer
@@ -47,7 +47,7 @@ async def start(state: State, view: View, after: FromQuery[str] = "/") -> Respon
 async def callback(
     request: Asked,
     state: State,
-    view: View,
+    view: Seen,
     code: FromQuery[str | None] = None,
     given: Annotated[str | None, QueryParameter(name="state")] = None,
     iss: FromQuery[str | None] = None,
@@ -111,7 +111,7 @@ async def sign_out(request: Asked, state: State) -> Redirect:
 
 
 @get("/signed-out", roles=OPEN, include_in_schema=False)
-async def signed_out(view: View) -> Template:
+async def signed_out(view: Seen) -> Template:
     """Say that somebody is signed out."""
     return view.page("signed-out.html")
 

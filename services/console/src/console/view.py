@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from babel.dates import format_timedelta
 from babel.numbers import format_decimal
 from litestar.datastructures import Cookie
+from litestar.di import NamedDependency
 from litestar.response import Template
 from markupsafe import Markup
 
@@ -174,3 +175,7 @@ def backend_of(request: Asked) -> Backend:
     """Return the services as who sent *request* may ask them; a Litestar dependency."""
     services: Services = request.app.state.services
     return services.asked_by(request.user)
+
+
+Seen = NamedDependency[View]
+Asking = NamedDependency[Backend]

@@ -157,6 +157,7 @@ const section = document.getElementById("verify");
 if (section?.querySelector("textarea")) {
   const again = document.getElementById("again");
   again.hidden = false;
+  section.querySelector(".unscripted").hidden = true;
   again.addEventListener("click", () => show(section));
   show(section);
 }

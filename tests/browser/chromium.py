@@ -1,0 +1,59 @@
+"""Debian's chromium, as a person at the console uses it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from gallra.stack.provider import DOMAIN
+
+PROGRAM = Path("/usr/bin/chromium")
+_OPTIONS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run the browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=[*_OPTIONS])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def sign_in(page: Page, console: str, role: str) -> None:
+    """Sign in as the demo user of a role, the way a person does."""
+    page.goto(f"{console}/sign-in")
+    page.get_by_role("link", name="Sign in").click()
+    page.fill("input[name=sub]", f"{role}@{DOMAIN}")
+    page.click("button[type=submit], input[type=submit]")
+    page.wait_for_url(f"{console}/")
+
+
+def places(page: Page, console: str) -> list[str]:
+    """Return the paths of all pages that the person sees, with one of each kind that has many."""
+    found = ["/"]
+    page.goto(f"{console}/")
+    found += _hrefs(page, ".menu a")
+    found += ["/deadlines?view=calendar", "/notifications/deliveries"]
+    for listed, one in (
+        ("/deadlines?status=on-hold", "td a[href^='/deadlines/']"),
+        ("/policies", "td a[href^='/policies/']"),
+        ("/purges", "td a[href^='/purges/']:not([download])"),
+        ("/log?q=outcome:success", "td a[href^='/log/']"),
+        ("/notifications", "td a[href^='/notifications/messages/']"),
+        ("/notifications/deliveries", "td a[href^='/notifications/deliveries/']"),
+    ):
+        page.goto(console + listed)
+        found += _hrefs(page, one)[:1]
+    return list(dict.fromkeys(found))
+
+
+def _hrefs(page: Page, selector: str) -> list[str]:
+    links = page.locator(selector)
+    return [str(links.nth(n).get_attribute("href")) for n in range(links.count())]

@@ -1,0 +1,189 @@
+"""The console in a real browser, over the whole stack after the demo ran."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
+from tests.browser.chromium import PROGRAM, chromium, places, sign_in
+
+from gallra.stack.provider import USERS
+from gallra.stackfile import Stack
+
+pytestmark = pytest.mark.skipif(
+    not PROGRAM.exists(), reason=f"there is no {PROGRAM}: apt-get install chromium"
+)
+
+MENUS = {
+    "viewer": {"Overview", "Deadlines", "Policies", "Purges", "Checkpoints", "Reports"},
+    "approver": {"Overview", "Deadlines", "Policies", "Holds", "Purges", "Checkpoints", "Reports"},
+    "operator": {
+        "Overview", "Policies", "Purges", "Checkpoints", "Notifications", "Operations"
+    },
+    "dpo": {
+        "Overview", "Deadlines", "Policies", "Holds", "Purges", "Rights requests", "Master log",
+        "Checkpoints", "Reports", "Notifications",
+    },
+}  # fmt: skip
+MENUS["compliance"] = MENUS["dpo"]
+MENUS["auditor"] = MENUS["dpo"] | {"Operations"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def console(stack_folder: Path, stack: Stack) -> str:
+    """Return the address of a console that has something to show."""
+    command = [sys.executable, "-m", "gallra", "demo", "--data", str(stack_folder), "--json"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=250)
+    return stack.urls["console"]
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """Lend a page on which nothing may go wrong unseen: no script error, nothing refused."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    problems: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            problems.append(message.text)
+
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", note)
+    yield page
+    context.close()
+    # The provider's page asks for a style sheet from elsewhere, and has no icon; some tests look
+    # at what is refused.
+    usual = ("ERR_NAME_NOT_RESOLVED", "status of 404", "status of 403")
+    assert [problem for problem in problems if not any(u in problem for u in usual)] == []
+
+
+@pytest.mark.parametrize("role", USERS)
+def test_each_role_sees_its_pages(page: Page, console: str, role: str) -> None:
+    sign_in(page, console, role)
+    menu = page.locator(".menu a")
+    assert set(menu.all_inner_texts()) == MENUS[role]
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    page.locator(".person summary").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+    page.goto(f"{console}/policies")
+    expect(page.get_by_role("link", name="Sign in")).to_be_visible()
+
+
+def test_the_log_is_searched_while_one_types(page: Page, console: str) -> None:
+    sign_in(page, console, "dpo")
+    page.goto(f"{console}/log")
+    page.locator("#q").fill("outcome:failure since:yesterday")
+    page.wait_for_url(re.compile(r"/log\?q=outcome"))
+    page.wait_for_function("document.querySelector('#found time, #found .empty') !== null")
+    outcomes = page.locator("#found tbody td:nth-child(4)").all_inner_texts()
+    assert set(outcomes) <= {"failure"}
+    page.locator("#q").fill("what is this")
+    expect(page.locator("#found .notice")).to_contain_text("Not understood")
+
+
+def test_an_entry_is_proven_in_the_browser_and_a_tampered_one_is_not(
+    page: Page, console: str
+) -> None:
+    sign_in(page, console, "auditor")
+    page.goto(f"{console}/log?q=outcome:success")
+    page.locator("tbody td a[href^='/log/']").first.click()
+    verdict = page.locator(".verdict")
+    expect(verdict).to_have_text("Verified in your browser")
+    assert page.locator(".checks .good").count() == 4
+
+    note = page.locator("#note")
+    proof = note.input_value()
+    lines = proof.split("\n")
+    root = lines.index("") + 3
+    for number in (1, 2, 3, root, len(lines) - 2):  # leaf, place, path, root, signature
+        changed = list(lines)
+        changed[number] = "index 0" if number == 2 else altered(lines[number])
+        note.fill("\n".join(changed))
+        page.get_by_role("button", name="Verify again").click()
+        expect(verdict).to_have_text("Does not verify")
+    note.fill(proof)
+    page.get_by_role("button", name="Verify again").click()
+    expect(verdict).to_have_text("Verified in your browser")
+
+
+def altered(line: str) -> str:
+    """Return *line* with one character of its base64 changed."""
+    return line[:-9] + ("B" if line[-9] == "A" else "A") + line[-8:]
+
+
+def test_content_that_a_server_changed_does_not_verify(page: Page, console: str) -> None:
+    sign_in(page, console, "auditor")
+    page.goto(f"{console}/log?q=outcome:success channel:portal")
+    href = page.locator("tbody td a[href^='/log/']").first.get_attribute("href")
+
+    def tampered(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("portal", "partal"))
+
+    page.route(f"**{href}", tampered)
+    page.goto(f"{console}{href}")
+    expect(page.locator(".verdict")).to_have_text("Does not verify")
+    expect(page.locator("[data-check=content]")).to_have_class("bad")
+
+
+@pytest.mark.parametrize("role", ["auditor", "operator"])
+def test_every_page_is_fit_for_everybody(page: Page, console: str, role: str) -> None:
+    """No serious violation of WCAG, and nothing that is wider than a narrow screen."""
+    sign_in(page, console, role)
+    axe = Axe()
+    for path in (*places(page, console), "/nowhere", "/signed-out"):
+        for scheme, width in (("light", 1280), ("dark", 390)):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.set_viewport_size({"width": width, "height": 900})
+            page.goto(console + path)
+            found = axe.run(page).response["violations"]
+            grave = [
+                f"{v['id']}: {v['nodes'][0]['html'][:300]}"
+                for v in found
+                if v["impact"] in {"serious", "critical"}
+            ]
+            assert grave == [], f"{path}, {scheme}"
+            wider = page.evaluate(
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            )
+            assert wider <= 0, f"{path} at {width}"
+
+
+def test_all_can_be_read_without_script_and_reached_by_keyboard(
+    browser: Browser, console: str
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, console, "auditor")
+    page.keyboard.press("Tab")
+    focused = page.locator(":focus")
+    expect(focused).to_have_text("Skip to the content")
+    page.goto(f"{console}/log")
+    page.locator("#q").fill("outcome:success")
+    page.keyboard.press("Enter")
+    page.locator("tbody td a[href^='/log/']").first.click()
+    expect(page.get_by_text("verify with the command line below")).to_be_visible()
+    expect(page.get_by_text("gallra log prove")).to_be_visible()
+    context.close()
+
+
+def test_a_person_reads_in_swedish_and_in_utc(page: Page, console: str) -> None:
+    sign_in(page, console, "viewer")
+    page.get_by_title("Svenska").click()
+    expect(page.get_by_role("heading", name="Översikt")).to_be_visible()
+    page.get_by_role("link", name="UTC").click()
+    page.goto(f"{console}/purges")
+    expect(page.get_by_role("heading", name="Gallringar")).to_be_visible()
+    expect(page.locator("footer")).to_contain_text("UTC")

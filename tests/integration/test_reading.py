@@ -123,7 +123,7 @@ async def test_looking_at_holdings_announces_nothing(
 async def test_versions_and_plans_of_a_policy(
     retention: Retention, client: httpx.AsyncClient
 ) -> None:
-    wanted = changed(retention, "lead.form", **SIX_MONTHS)
+    wanted = changed(retention, "lead.form", **SIX_MONTHS, effective_from="2032-06-01")
     await apply(retention, await planner(retention).plan(retention.pool, wanted))
     found = (await client.get("/api/v1/policies/lead.form")).json()
     assert [v["version"] for v in found["versions"]] == [1, 2]

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DATA ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test unit soak bench lint format lock contracts k8s-check clean
+.PHONY: help run demo test unit soak bench lint format lock contracts k8s-check screenshots clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
@@ -60,6 +60,9 @@ contracts: $(READY)  ## write docs/schemas and docs/asyncapi.json from the event
 
 k8s-check: $(READY)  ## build the manifests and validate them offline
 	$(BIN)/python deploy/k8s/check.py
+
+screenshots: $(READY)  ## write docs/screenshots, of a running stack after the demo; needs chromium
+	$(BIN)/python -m tests.browser.screenshots $(DATA)
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --extra local --group dev pyproject.toml -o requirements.lock

@@ -93,7 +93,7 @@ def test_a_taken_port_is_named(folder: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(StackError, match=f"port {port}, meant for Kafka, is taken"):
             check_free(port, "Kafka")
-        ports = Ports(*[port] * 8)
+        ports = Ports(*[port] * len(Ports.__slots__))
         with pytest.raises(StackError, match="is taken"), infrastructure(folder, ports):
             pass
 

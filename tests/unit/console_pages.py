@@ -126,6 +126,10 @@ def answers(text: str) -> dict[str, Any]:
         "requested_at": AT, "done_at": AT, "supersedes": text, "states": {"accepted": 1},
         "recipients": 1, "customers": 1, "reasons": {text: 1},
     }  # fmt: skip
+    effect = {
+        "category": text, "version": 2, "records": 9, "moved": 8, "earlier": 7, "below_statute": 1,
+        "first_purge": "2027-01-01", "holders": [text], "held": 1, "purges": [["2027-01-01", 8]],
+    }  # fmt: skip
     named = {"type": text, "id": text, "name": text}
     entry = {
         "index": 7, "leaf": "00" * 64, "kind": "event", "purged_by": [8], "corrected_by": [9],
@@ -161,7 +165,7 @@ def answers(text: str) -> dict[str, Any]:
         "/api/v1/policies": {"policies": [policy]},
         "/api/v1/policies/lead.form": policy,
         "/api/v1/plans": {"plans": [{
-            "sha256": "ab" * 32, "effect": {"x": text}, "made_at": AT, "first_by": text,
+            "sha256": "ab" * 32, "effect": [effect], "made_at": AT, "first_by": text,
             "second_by": None, "applied_at": None,
         }]},
         "/api/v1/freezes": {

@@ -41,6 +41,7 @@ MATRIX: dict[str, set[str]] = {
     "GET /reports/download": KEEPS,
     "GET /operations": {"operator", "auditor"},
     "POST /operations/acknowledge": {"operator"},
+    "GET /no/such/page": ALL,
     "GET /sign-in": ANYBODY,
     "GET /signed-out": ANYBODY,
     "GET /livez": ANYBODY,

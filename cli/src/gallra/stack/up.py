@@ -91,7 +91,7 @@ def _environment(infra: Infrastructure, name: str, policies: Path) -> dict[str, 
         **database,
         "GALLRA_KAFKA": infra.kafka,
         "GALLRA_INSTANCE": name,
-        "GALLRA_TOKEN_KEYS_FILE": _token_keys(infra.folder),
+        "GALLRA_TOKEN_KEYS_FILE": token_keys(infra.folder),
         # All listens on loopback: who can call it can read the folder with the keys, too.
         "GALLRA_WITHOUT_TOKEN": ",".join(sorted(ROLES)),
     }
@@ -133,7 +133,7 @@ def _of_console(infra: Infrastructure) -> dict[str, str]:
     }
 
 
-def _token_keys(folder: Path) -> str:
+def token_keys(folder: Path) -> str:
     """Return the path of the JWK Set with the public key of the console, which signs its tokens."""
     seed = base64.b64decode(Path(_key(folder, "token-key")).read_text(encoding="ascii"))
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()

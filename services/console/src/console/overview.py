@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any, Final
 
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 from litestar.response import Template
 
 from console import charts, navigation
@@ -70,4 +72,10 @@ def _totals(categories: list[dict[str, Any]]) -> dict[str, int]:
     }
 
 
-ROUTES: Final = [overview]
+@page("/{path:path}", navigation.OVERVIEW.roles)
+async def nowhere(path: FromPath[str]) -> Template:
+    """Say to who is signed in that there is no such page; who is not has to sign in first."""
+    raise NotFoundException(f"there is no page {path}")
+
+
+ROUTES: Final = [overview, nowhere]

@@ -62,23 +62,23 @@ def understand(text: str, now: datetime, zone: tzinfo) -> Asked:
 
 def instant(said: str, now: datetime, zone: tzinfo, *, last: bool = False) -> datetime | None:
     """Return the instant that is meant; of a day its beginning, or its end for the *last*."""
-    said = said.strip().lower()
+    try:
+        return _instant(said.strip().lower(), now, zone, last=last)
+    except (ValueError, OverflowError):  # no date, or none that a calendar has
+        return None
+
+
+def _instant(said: str, now: datetime, zone: tzinfo, *, last: bool) -> datetime:
     if (back := _DAYS.get(said)) is not None:
         return _bound(now.astimezone(zone) - timedelta(days=back), zone, last=last)
     if (relative := _RELATIVE.fullmatch(said)) and (unit := _UNITS.get(relative[2])):
         return now - int(relative[1]) * unit
-    try:
-        at = datetime.fromisoformat(said.upper())
-    except ValueError:
-        return None
+    at = datetime.fromisoformat(said.upper())
     if len(said) == len("2026-01-31"):
         return _bound(at, zone, last=last)
     return at if at.tzinfo else at.replace(tzinfo=zone).astimezone(UTC)
 
 
 def _bound(day: datetime, zone: tzinfo, *, last: bool) -> datetime:
-    try:
-        start = datetime.combine(day.date() + timedelta(days=last), time(), zone)
-    except OverflowError:
-        start = datetime.combine(day.date(), time(), zone)
+    start = datetime.combine(day.date() + timedelta(days=last), time(), zone)
     return start.astimezone(UTC)

@@ -74,8 +74,8 @@ async def records(  # noqa: PLR0913, PLR0917 - each is one thing to look for
         holder,
         customer,
         status,
-        start_of(start) if start else None,
-        start_of(day_after(end)) if end else None,
+        start and _bound(start),
+        end and _bound(end, over=True),
     )
     after = Position.parse(cursor) if cursor else None
     pool: Pool = state.pool
@@ -87,6 +87,14 @@ async def records(  # noqa: PLR0913, PLR0917 - each is one thing to look for
         "records": [_shown(row) for row in shown],
         "cursor": last and str(Position(last["purge_from"], last["key"], last["id"])),
     }
+
+
+def _bound(day: date, *, over: bool = False) -> datetime:
+    """Return when *day* begins, or when it is over."""
+    try:
+        return start_of(day_after(day) if over else day)
+    except OverflowError:
+        raise Rejected("a day is out of range", code="bad-day") from None
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +114,7 @@ async def calendar(
         raise Rejected("the period ends before it begins, or spans over 800 days")
     pool: Pool = state.pool
     async with pool.acquire() as tx:
-        found = await reading_store.days(tx, start_of(start), start_of(day_after(end)), category)
+        found = await reading_store.days(tx, _bound(start), _bound(end, over=True), category)
     return {"days": found}
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 from confluent_kafka import Consumer, Producer
-from tests.conftest import _up, new_folder
+from tests.conftest import new_folder, running
 from tests.live import eventually
 from uuid_utils import uuid7
 
@@ -134,7 +134,7 @@ def send(producer: Producer, topic: str, key: str, body: dict[str, Any], source:
 @pytest.fixture
 def walk() -> Iterator[Walk]:
     with new_folder() as folder:
-        for data in _up(folder / ".data"):
+        for data in running(folder / ".data"):
             yield Walk(folder, read(data))
 
 

@@ -19,7 +19,7 @@ from audit_log import log_api
 from notifier import alert_api, links
 from notifier import api as ledger
 from retention import api as retention
-from retention import reading, rights_api
+from retention import deciding, reading, rights_api
 from shared.service import Service, make_app
 from shared.settings import ServiceSettings
 from shared.web.access import ROLES
@@ -52,6 +52,12 @@ MATRIX: dict[str, set[str] | frozenset[str]] = {
     "GET /report": ALL,
     "GET /api/v1/report": ALL,
     "GET /api/v1/holds": ALL,
+    "POST /api/v1/holds": {"compliance", "dpo"},
+    "POST /api/v1/holds/00000000-0000-0000-0000-000000000000/release": PERSONAL - {"auditor"}
+    | {"approver"},
+    "POST /api/v1/plans": {"compliance", "dpo"},
+    "POST /api/v1/plans/abc/approval": {"approver"},
+    "POST /api/v1/freezes/lead.form/approval": {"approver"},
     "GET /api/v1/forecast": ALL,
     "GET /api/v1/subjects/s-1": PERSONAL,
     "GET /api/v1/deadlines/a/b/c": ALL,
@@ -121,7 +127,11 @@ SERVICES: dict[str, tuple[str, Sequence[Any], dict[str, Any]]] = {
         [*log_api.ROUTES, *log.ROUTES],
         {"wanted": Provide(log.wanted, sync_to_thread=False)},
     ),
-    "retention": ("retention", [*retention.ROUTES, *reading.ROUTES, *rights_api.ROUTES], {}),
+    "retention": (
+        "retention",
+        [*retention.ROUTES, *reading.ROUTES, *deciding.ROUTES, *rights_api.ROUTES],
+        {},
+    ),
     "notifier": ("notifier", [*ledger.ROUTES, *alert_api.ROUTES, *links.ROUTES], {}),
 }
 KEY = OKPKey.generate_key("Ed25519", auto_kid=True)
@@ -144,13 +154,13 @@ def app(service: str) -> Any:
     )
 
 
-def bearer(role: str) -> dict[str, str]:
+def bearer(role: str, subject: str = "u-1") -> dict[str, str]:
     if role == "nobody":
         return {}
     claims = {
         "iss": "test",
         "aud": "gallra",
-        "sub": "u-1",
+        "sub": subject,
         "groups": [f"gallra-{role}"],
         "exp": int(datetime.now(UTC).timestamp()) + 60,
     }

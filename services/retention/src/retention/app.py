@@ -2,15 +2,18 @@
 
 from typing import Final
 
-from retention import policy, reading
+from retention import deciding, policy, reading
 from retention.activation import Activation
 from retention.api import ROUTES
 from retention.canary import Canaries
 from retention.erasures import Erasures
+from retention.guard import Guard
 from retention.handlers import CONSUMES, Handlers
+from retention.holds import Holds
 from retention.in_force import InForce
 from retention.limits import Limits
 from retention.master_log import SOURCE, MasterLog
+from retention.planner import Planner
 from retention.purge import PurgeLoop
 from retention.registry import Registry
 from retention.replay import Replay
@@ -42,6 +45,7 @@ def build(settings: Settings) -> Service:
     except DocumentError as error:
         raise SettingsError(f"GALLRA_POLICIES:\n{error}") from error
     in_force = InForce(policies.holders)
+    limits = Limits(settings.guard_factor, settings.guard_floor, settings.guard_share)
     registry = Registry(in_force)
     loop = PurgeLoop(
         outbox=outbox,
@@ -50,7 +54,7 @@ def build(settings: Settings) -> Service:
         answer_within=settings.answer_within,
         alert_after=settings.alert_after,
         limit=settings.sweep_limit,
-        limits=Limits(settings.guard_factor, settings.guard_floor, settings.guard_share),
+        limits=limits,
     )
     canaries = Canaries(
         outbox, clock, policies, every=settings.canary_every, limit=settings.canary_limit
@@ -95,7 +99,7 @@ def build(settings: Settings) -> Service:
             Job("replay", settings.sweep_every, Replay(loop).sweep),
             Job("rights", settings.sweep_every, answers.sweep),
         ],
-        routes=[*ROUTES, *reading.ROUTES, *RIGHTS_ROUTES],
+        routes=[*ROUTES, *reading.ROUTES, *deciding.ROUTES, *RIGHTS_ROUTES],
         on_start=Activation(registry, policies, outbox, clock).run,
         state={
             "registry": registry,
@@ -103,6 +107,9 @@ def build(settings: Settings) -> Service:
             "clock": clock,
             "master_log": MasterLog(settings.audit_log_url, settings.audit_log_token),
             "looks": Looks(outbox, clock, "retention"),
+            "holds": Holds(outbox, clock),
+            "guard": Guard(outbox, clock, limits),
+            "planner": Planner(in_force, outbox, clock),
             "kafka": settings.kafka,
             "topic_prefix": settings.topic_prefix,
             "rights": rights,

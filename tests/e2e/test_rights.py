@@ -80,13 +80,13 @@ def test_a_copy_goes_from_the_holders_to_the_person(stack: Stack, stack_folder: 
 
     def link() -> str | None:
         mails = f"{stack.mail_api}/api/v1/mails"
-        for mail in httpx.get(mails).json():
+        for mail in httpx.get(mails, timeout=PATIENCE).json():
             text = httpx.get(f"{mails}/{mail['id']}").json()["text"] if case in str(mail) else ""
             if found := re.search(r"http://\S+/r/[\w-]+", text):
                 return found[0]
         return None
 
-    fetched = httpx.post(eventually(link))
+    fetched = httpx.post(eventually(link), timeout=PATIENCE)
     package = zipfile.ZipFile(io.BytesIO(fetched.content))
     [name] = [n for n in package.namelist() if n.startswith("data/contact.address/")]
     assert json.loads(package.read(name))[0]["email"] == f"{person}@home.example"

@@ -9,6 +9,7 @@ from typing import Any, cast
 import httpx
 import pytest
 from pydantic import SecretStr
+from pypdf import PdfReader
 from tests.integration import test_rights_cases as cases
 from tests.integration.test_closed_loop import Retention, named
 from tests.integration.test_erasures import TODAY
@@ -83,6 +84,10 @@ async def test_a_letter_is_entered_decided_and_answered(
     mail = named(await cases.sweep(retention), "MessageRequested")[0]
     answer = await shown(http, f"/{case}/answer", lang="en")
     assert "Invoices and other accounting information: granted" in answer["letter"]
+    paper = await http.get(f"/api/v1/rights/{case}/answer", params={"format": "pdf"})
+    [text] = [page.extract_text() for page in PdfReader(io.BytesIO(paper.content)).pages]
+    assert "Svar på en begäran om personuppgifter" in text
+    assert "imy.se" in text
 
     link = mail.params["link"].removeprefix("https://answers.example")
     page = await http.get(link)

@@ -330,7 +330,8 @@ async def test_a_copy_is_collected_sealed_and_fetched_until_it_runs_out(
         names = set(file.namelist())
         data = [json.loads(file.read(name)) for name in names if name.startswith("data/lead.form")]
     assert [r["record"] for part in data for r in part] == ["l-1"]
-    assert len(names) == 4
+    assert {"answer.json", "answer.pdf"} <= names
+    assert len(names) == 5
     assert told["case"] == "r-1"
     assert "imy.se" in told["complaint"]
     assert steps(await retention.announced()) == [("fetch", "answered")]

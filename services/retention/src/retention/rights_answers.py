@@ -1,5 +1,6 @@
 """Requests by the clock: who is silent is asked again, answers are given, copies run out."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from retention.erasures import Erasures
 from retention.rights_book import HOLDER, Book
 from retention.rights_letter import Answer, as_json
 from retention.rights_orders import order
+from retention.rights_paper import as_pdf
 from retention.rights_store import Case, Task
 from shared import logs
 from shared.errors import Rejected
@@ -91,7 +93,9 @@ class Answers:
             if parts is None:
                 return
             link, package = rights_package.new_link(), f"rights/{new_id()}"
-            made = rights_package.pack(as_json(answer, self.book.policies, case.locale), parts)
+            letter = await asyncio.to_thread(as_pdf, answer, self.book.policies, case.locale)
+            told = as_json(answer, self.book.policies, case.locale)
+            made = rights_package.pack(told, letter, parts)
             await self.exports.put(package, rights_package.seal(made, link))
         async with self.book.case(pool, case_id) as (tx, found):
             if found.state != "approved":

@@ -1,5 +1,6 @@
 """Requests about the rights of persons over HTTP: intake, lists, every step, and the copy."""
 
+import asyncio
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Annotated, Any, Final, Literal, get_args
@@ -19,6 +20,7 @@ from retention.rights import Rights
 from retention.rights_answers import Answers
 from retention.rights_letter import Answer, as_json, as_text
 from retention.rights_matrix import Decision, Verdict
+from retention.rights_paper import as_pdf
 from retention.rights_rules import OVER, Right
 from retention.rights_rules import State as CaseState
 from retention.rights_store import Case
@@ -27,12 +29,14 @@ from shared.events.platform import RightsRequestReceived
 from shared.ids import new_id
 from shared.postgres import Pool
 from shared.web.access import OPEN, PERSONAL, Caller
+from shared.web.problems import files
 from shared.wording import Language
 
 _PAGE: Final = 100
 _SECRET: Final = {"unseal", "seal_to", "package", "fetch_by", "quarantined"}
 _SHOWN: Final = [field.name for field in fields(Case) if field.name not in _SECRET]
 _FIRST: Final = (date.min, "")
+_FORMS: Final = {"json": "application/json", "pdf": "application/pdf"}
 _READERS: Final = PERSONAL | {"approver"}
 _CLERKS: Final = {"compliance", "dpo"}
 
@@ -168,11 +172,15 @@ async def _found(tx: Any, case_id: str) -> Case:
     return found
 
 
-@get("/api/v1/rights/{case_id:str}/answer", roles=_READERS)
+@get("/api/v1/rights/{case_id:str}/answer", roles=_READERS, responses=files(*_FORMS.values()))
 async def answer(
-    request: Asked, state: State, case_id: FromPath[str], lang: FromQuery[Language | None] = None
-) -> dict[str, Any]:
-    """Return the answer to a request, as JSON and as the text of the letter."""
+    request: Asked,
+    state: State,
+    case_id: FromPath[str],
+    lang: FromQuery[Language | None] = None,
+    form: Annotated[Literal["json", "pdf"], QueryParameter(name="format")] = "json",
+) -> Response[Any]:
+    """Return the answer to a request: as JSON, with the text of the letter, or as PDF."""
     rights: Rights = state.rights
     pool: Pool = state.pool
     async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read"):
@@ -191,9 +199,13 @@ async def answer(
     )
     policies = Policies(history.newest, rights.book.registry.in_force.holders)
     language = lang or found.locale
-    until = found.fetch_until and civil_day(found.fetch_until)
-    letter = as_text(told, policies, language, until)
-    return {**as_json(told, policies, language), "letter": letter}
+    if form == "pdf":
+        body: Any = await asyncio.to_thread(as_pdf, told, policies, language)
+    else:
+        until = found.fetch_until and civil_day(found.fetch_until)
+        letter = as_text(told, policies, language, until)
+        body = {**as_json(told, policies, language), "letter": letter}
+    return Response(body, media_type=_FORMS[form])
 
 
 @post("/api/v1/rights", roles=_CLERKS)

@@ -56,32 +56,61 @@ class Answer:
 def as_text(
     answer: Answer, policies: Policies, language: Language, fetch_until: date | None = None
 ) -> str:
-    """Return the letter."""
-    translate = translator("retention", language)
-    if answer.decisions is None:
-        return _NOBODY.said(translate)
-    told = [d for d in answer.decisions if d.decision != "no_data"]
-    lines = [_line(d, policies, language) for d in told]
-    nothing = [d for d in answer.decisions if d.decision == "no_data"]
-    if nothing:
-        titles = ", ".join(_title(policies, d.category, language) for d in nothing)
-        held = say("We hold no data about you in: {categories}.", categories=titles)
-        lines.append(held.said(translate))
+    """Return the letter, without what the mail says of itself."""
+    parts = _parts(answer, policies, language)
+    lines = [f"{part['title']}: {part['verdict']}. {part['text']}" for part in parts]
+    lines += _rest(answer, policies, language)
     if fetch_until is not None:
         fetch = say("The data can be fetched through the link until {day}.", day=fetch_until)
-        lines.append(fetch.said(translate))
+        lines.append(fetch.said(translator("retention", language)))
     return "\n\n".join(lines)
 
 
-def _line(decision: Decision, policies: Policies, language: Language) -> str:
+def as_parts(answer: Answer, policies: Policies, language: Language) -> dict[str, Any]:
+    """Return what stands in the letter on paper: title, facts, parts and closing."""
     translate = translator("retention", language)
-    title = _title(policies, decision.category, language)
-    verdict = _VERDICTS[decision.decision].said(translate)
-    reason = translate(decision.reason)
-    said = f"{title}: {verdict}. {reason} ({_law(decision.article)})"
-    if (until := _until(decision)) is not None:
-        said = f"{said} {until.said(translate)}"
-    return said
+    facts = (
+        (say("Request"), answer.case_id),
+        (say("Asked for"), RIGHTS[answer.right].said(translate)),
+        (say("Received on"), answer.received_on),
+        (say("Answered on"), answer.answered_on),
+    )
+    return {
+        "title": say("Answer to a request about personal data").said(translate),
+        "facts": [[name.said(translate), str(value)] for name, value in facts],
+        "parts": _parts(answer, policies, language),
+        "closing": [*_rest(answer, policies, language), _COMPLAINT.said(translate)],
+    }
+
+
+def _parts(answer: Answer, policies: Policies, language: Language) -> list[dict[str, str]]:
+    """Return what is said of each category of which there is something to say."""
+    translate = translator("retention", language)
+    parts: list[dict[str, str]] = []
+    for decision in answer.decisions or ():
+        if decision.decision == "no_data":
+            continue
+        until = _until(decision)
+        said = f"{translate(decision.reason)} ({_law(decision.article)})"
+        parts.append(
+            {
+                "title": _title(policies, decision.category, language),
+                "verdict": _VERDICTS[decision.decision].said(translate),
+                "text": f"{said} {until.said(translate)}" if until else said,
+            }
+        )
+    return parts
+
+
+def _rest(answer: Answer, policies: Policies, language: Language) -> list[str]:
+    """Return why nothing was decided, or in which categories there is nothing."""
+    translate = translator("retention", language)
+    if answer.decisions is None:
+        return [_NOBODY.said(translate)]
+    nothing = [d.category for d in answer.decisions if d.decision == "no_data"]
+    titles = ", ".join(_title(policies, category, language) for category in nothing)
+    held = say("We hold no data about you in: {categories}.", categories=titles)
+    return [held.said(translate)] if nothing else []
 
 
 def _until(decision: Decision) -> Phrase | None:

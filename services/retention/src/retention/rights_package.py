@@ -29,12 +29,13 @@ def fetched_by(link: str) -> bytes:
     return hashlib.sha256(link.encode()).digest()
 
 
-def pack(answer: Mapping[str, Any], data: Iterable[tuple[str, str, bytes]]) -> bytes:
-    """Return a zip file of an answer and the data: holder, category and JSON of each part."""
+def pack(answer: Mapping[str, Any], letter: bytes, data: Iterable[tuple[str, str, bytes]]) -> bytes:
+    """Return a zip file of an answer, the same as PDF, and holder, category and JSON of data."""
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as package:
         text = json.dumps(answer, indent=2, ensure_ascii=False, default=str)
         package.writestr("answer.json", text)
+        package.writestr("answer.pdf", letter)
         for number, (holder, category, body) in enumerate(data, 1):
             package.writestr(f"data/{category}/{holder}-{number}.json", body)
     return written.getvalue()

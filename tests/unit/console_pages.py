@@ -184,6 +184,25 @@ def answers(text: str) -> dict[str, Any]:
             "steps": [{"fact": text, "rule": text, "source": text, "event": text}],
         },
         "/api/v1/holds": {"holds": [hold]},
+        "/api/v1/rights": {"requests": [{
+            "id": text, "claim": "erase", "received_on": "2026-11-01", "channel": text,
+            "state": "open", "due_on": "2026-12-01", "extended_on": None,
+        }], "cursor": "c"},
+        "/api/v1/rights/r-1": {
+            "id": text, "claim": "erase", "received_on": "2026-11-01", "channel": text,
+            "state": "open", "due_on": "2026-12-01", "extended_on": None, "answered_on": AT[:10],
+            "decided_by": text, "approved_by": text,
+            "clock": {"stands_still": False, "days_waited": 3, "days_left": 5},
+            "tasks": [{
+                "id": ID, "holder": text, "category": text, "action": "collect", "state": "done",
+                "attempts": 1, "records": 2,
+            }],
+            "decisions": [{
+                "category": text, "decision": "refused", "article": text, "reason": text,
+                "records": 2, "until_last": "2033-12-31",
+            }],
+            "proposed": [],
+        },
         "/api/v1/holders": {"holders": [{
             "id": text, "title": {"en": text, "sv": text}, "location": "SE", "kind": text,
             "unanswered": {"chunks": 1, "records": 2, "since": AT, "attempts": 3},
@@ -223,7 +242,7 @@ def answers(text: str) -> dict[str, Any]:
 
 PAGES = (
     "/", "/deadlines", "/deadlines?view=calendar", "/deadlines/crm/lead.form/r", "/policies",
-    "/policies/lead.form", "/purges", f"/purges/{ID}", "/holds", "/rights", "/log",
+    "/policies/lead.form", "/purges", f"/purges/{ID}", "/holds", "/rights", "/rights/r-1", "/log",
     "/log?q=nonsense", "/log/7", "/log/checkpoints", "/notifications", "/notifications/messages/m",
     "/notifications/deliveries", f"/notifications/deliveries/{ID}", "/reports", "/operations",
     "/sign-in", "/signed-out",

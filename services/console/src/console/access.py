@@ -1,6 +1,6 @@
 """Who may see what: every page names its roles, and one that does not is shown to nobody."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from litestar import Request, get, post
@@ -26,6 +26,13 @@ def page(path: str | list[str], roles: Iterable[Role]) -> Any:
 def deed(path: str, roles: Iterable[Role]) -> Any:
     """Return the decorator of something that people in *roles* may do by sending a form."""
     return post(path, roles=frozenset(roles), include_in_schema=False)
+
+
+async def filled(request: Asked, *names: str) -> dict[str, str]:
+    """Return what somebody filled in of the fields *names* of a form."""
+    form: Mapping[str, Any] = await request.form()
+    given = {name: str(form.get(name) or "").strip() for name in names}
+    return {name: value for name, value in given.items() if value}
 
 
 def allowed(connection: Connection, handler: BaseRouteHandler) -> None:

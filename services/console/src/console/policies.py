@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import yaml
 from litestar.params import FromPath, FromQuery
-from litestar.response import Template
+from litestar.response import Redirect, Template
 
 from console import navigation
-from console.access import page
+from console.access import Asked, deed, filled, page
 from console.view import Asking, Seen
 
 _CONTEXT: Final = 3  # lines around a difference
@@ -53,7 +53,28 @@ async def policy(
         older=older,
         newer=newer,
         difference=list(differences(versions[older], versions[newer])) if older != newer else [],
+        draft=draft(versions[max(versions)], max(versions) + 1, str(view.today())),
     )
+
+
+def draft(newest: Mapping[str, Any], version: int, today: str) -> str:
+    """Return the policy that could follow *newest*, in YAML: the same from *today* on."""
+    following = {**newest, "version": version, "effective_from": today}
+    return yaml.safe_dump(following, sort_keys=False, allow_unicode=True, width=88)
+
+
+@deed("/policies/plans", {"compliance", "dpo"})
+async def plan(request: Asked, backend: Asking) -> Redirect:
+    """Plan to change a policy."""
+    made = await backend.post("retention", "/api/v1/plans", await filled(request, "text"))
+    return Redirect(f"/policies#p{made['sha256'][:12]}", status_code=303)
+
+
+@deed("/policies/plans/{sha256:str}/approval", {"approver"})
+async def approve(sha256: FromPath[str], backend: Asking) -> Redirect:
+    """Approve a plan."""
+    await backend.post("retention", f"/api/v1/plans/{quote(sha256, safe='')}/approval", {})
+    return Redirect(f"/policies#p{sha256[:12]}", status_code=303)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -71,4 +92,4 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tupl
             yield line[0], line if line[0] == "@" else line[1:]
 
 
-ROUTES: Final = [policies, policy]
+ROUTES: Final = [policies, policy, plan, approve]

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote
 from uuid import UUID
 
 from litestar.params import FromPath, FromQuery, QueryParameter
-from litestar.response import Stream, Template
+from litestar.response import Redirect, Stream, Template
 
 from console import navigation
-from console.access import page
+from console.access import deed, page
 from console.backend import Backend
 from console.overview import titles
 from console.view import Asking, Seen
@@ -103,4 +104,11 @@ async def certificate(backend: Asking, job_id: FromPath[UUID]) -> Stream:
     return await backend.download("retention", f"/api/v1/purges/{job_id}/certificate")
 
 
-ROUTES: Final = [purges, purge, certificate]
+@deed("/purges/frozen/{category:str}/approval", {"approver"})
+async def approve(category: FromPath[str], backend: Asking) -> Redirect:
+    """Approve a purge that was stopped for its size."""
+    await backend.post("retention", f"/api/v1/freezes/{quote(category, safe='')}/approval", {})
+    return Redirect("/purges#frozen", status_code=303)
+
+
+ROUTES: Final = [purges, purge, certificate, approve]

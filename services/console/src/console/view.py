@@ -20,6 +20,7 @@ from console.access import Asked, Connection
 from console.backend import Backend, Services
 from console.navigation import Place
 from console.person import Person
+from shared.web.access import Role
 from shared.wording import ENGLISH, Language, translator
 
 Zone = Literal["stockholm", "utc"]
@@ -105,6 +106,10 @@ class View:
         ]
         headers = {"cache-control": "no-store", "vary": "cookie, accept-language"}
         return Template(template, context=context, cookies=cookies, headers=headers)
+
+    def may(self, *roles: Role) -> bool:
+        """Return whether the person is in one of *roles*."""
+        return self.person is not None and bool(self.person.roles & {*roles})
 
     def when(self, instant: str | None, *, seconds: bool = False, day: bool = False) -> Markup:
         """Return an instant in the zone of the page, and for machines in full."""

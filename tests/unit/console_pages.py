@@ -184,6 +184,20 @@ def answers(text: str) -> dict[str, Any]:
             "steps": [{"fact": text, "rule": text, "source": text, "event": text}],
         },
         "/api/v1/holds": {"holds": [hold]},
+        "/api/v1/rights": {"cursor": "c", "requests": [{
+            "id": text, "claim": text, "received_on": "2026-11-01", "channel": text,
+            "state": "open", "due_on": "2026-12-01", "extended_on": "2026-11-20",
+        }]},
+        "/api/v1/rights/r": {
+            "id": text, "claim": text, "received_on": "2026-11-01", "channel": text,
+            "state": "open", "due_on": "2026-12-01", "name": text, "email": text, "details": text,
+            "decided_by": text, "approved_by": None, "answered_on": None, "decisions": [],
+            "proposed": [
+                {"category": text, "decision": "granted", "article": text, "reason": text}
+            ],
+            "tasks": [{"holder": text, "category": text, "action": text, "state": text,
+                       "attempts": 1, "records": None}],
+        },
         "/api/v1/holders": {"holders": [{
             "id": text, "title": {"en": text, "sv": text}, "location": "SE", "kind": text,
             "unanswered": {"chunks": 1, "records": 2, "since": AT, "attempts": 3},
@@ -223,7 +237,7 @@ def answers(text: str) -> dict[str, Any]:
 
 PAGES = (
     "/", "/deadlines", "/deadlines?view=calendar", "/deadlines/crm/lead.form/r", "/policies",
-    "/policies/lead.form", "/purges", f"/purges/{ID}", "/holds", "/rights", "/log",
+    "/policies/lead.form", "/purges", f"/purges/{ID}", "/holds", "/rights", "/rights/r", "/log",
     "/log?q=nonsense", "/log/7", "/log/checkpoints", "/notifications", "/notifications/messages/m",
     "/notifications/deliveries", f"/notifications/deliveries/{ID}", "/reports", "/operations",
     "/sign-in", "/signed-out",

@@ -45,6 +45,7 @@ def places(page: Page, console: str) -> list[str]:
         ("/deadlines?status=on-hold", "td a[href^='/deadlines/']"),
         ("/policies", "td a[href^='/policies/']"),
         ("/purges", "td a[href^='/purges/']:not([download])"),
+        ("/rights", "td a[href^='/rights/']"),
         ("/log?q=outcome:success", "td a[href^='/log/']"),
         ("/notifications", "td a[href^='/notifications/messages/']"),
         ("/notifications/deliveries", "td a[href^='/notifications/deliveries/']"),

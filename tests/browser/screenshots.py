@@ -37,7 +37,13 @@ def main(data: Path) -> None:
 def _name(path: str) -> str:
     """Return the name of a page's picture: that of its kind, where there are many."""
     parts = path.partition("?")[0].strip("/").split("/")
-    kinds = {"deadlines": "deadline", "policies": "policy", "purges": "purge", "log": "log-entry"}
+    kinds = {
+        "deadlines": "deadline",
+        "policies": "policy",
+        "purges": "purge",
+        "log": "log-entry",
+        "rights": "right",
+    }
     if path.endswith("view=calendar"):
         return "calendar"
     if len(parts) == 1:

@@ -20,7 +20,10 @@ pytestmark = pytest.mark.skipif(
 
 MENUS = {
     "viewer": {"Overview", "Deadlines", "Policies", "Purges", "Checkpoints", "Reports"},
-    "approver": {"Overview", "Deadlines", "Policies", "Holds", "Purges", "Checkpoints", "Reports"},
+    "approver": {
+        "Overview", "Deadlines", "Policies", "Holds", "Purges", "Rights requests", "Checkpoints",
+        "Reports",
+    },
     "operator": {
         "Overview", "Policies", "Purges", "Checkpoints", "Notifications", "Operations"
     },

@@ -191,7 +191,7 @@ def answers(text: str) -> dict[str, Any]:
         "/api/v1/rights/r-1": {
             "id": text, "claim": "erase", "received_on": "2026-11-01", "channel": text,
             "state": "open", "due_on": "2026-12-01", "extended_on": None, "answered_on": AT[:10],
-            "decided_by": text, "approved_by": text,
+            "decided_by": text, "approved_by": text, "name": text, "email": text, "details": text,
             "clock": {"stands_still": False, "days_waited": 3, "days_left": 5},
             "tasks": [{
                 "id": ID, "holder": text, "category": text, "action": "collect", "state": "done",

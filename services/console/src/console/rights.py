@@ -43,7 +43,7 @@ async def rights(
 async def request(view: Seen, backend: Asking, case_id: FromPath[str]) -> Template:
     """Show one request, and what can be done about it."""
     found = await backend.get("retention", _place(case_id))
-    return view.page("rights-case.html", navigation.RIGHTS, case=found)
+    return view.page("right.html", navigation.RIGHTS, case=found)
 
 
 @page("/rights/{case_id:str}/answer", navigation.RIGHTS.roles)

@@ -27,7 +27,8 @@ def chromium() -> Iterator[Browser]:
 
 
 def sign_in(page: Page, console: str, role: str) -> None:
-    """Sign in as the demo user of a role, the way a person does."""
+    """Sign in as the demo user of a role, the way a person does; whoever was before is gone."""
+    page.context.clear_cookies()
     page.goto(f"{console}/sign-in")
     page.get_by_role("link", name="Sign in").click()
     page.fill("input[name=sub]", f"{role}@{DOMAIN}")

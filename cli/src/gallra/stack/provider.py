@@ -17,6 +17,8 @@ USERS: Final = {
     "auditor": "Aron Auditor",
 }
 """Names of the demo users by role; each signs in as ``ROLE@gallra.example``."""
+SECOND: Final = ("approver2", "Anders Approver")
+"""Another approver, for what takes two of them."""
 
 
 def prepare(infra: Infrastructure) -> Part:
@@ -24,8 +26,10 @@ def prepare(infra: Infrastructure) -> Part:
     port = infra.ports.provider
     check_free(port, "the identity provider")
     command = [sys.executable, "-m", "oidc_provider_mock", "--port", str(port)]
-    for role, name in USERS.items():
-        email = f"{role}@{DOMAIN}"
+    people = [(role, role, name) for role, name in USERS.items()]
+    people.append((SECOND[0], "approver", SECOND[1]))
+    for account, role, name in people:
+        email = f"{account}@{DOMAIN}"
         user = {"sub": email, "name": name, "email": email, "groups": [f"gallra-{role}"]}
         command += ["--user-claims", json.dumps(user)]
     log = infra.folder / "logs" / "provider.log"

@@ -41,8 +41,8 @@ from shared.postgres import open_pool, transaction
 POLICIES: Final = Path(__file__).parents[1] / "policies"
 SENDER: Final = "notices@provider.example"
 KEY: Final = bytes(32)
-CONNECTIONS: Final = 4
-BATCH: Final = 50
+CONNECTIONS: Final = 10
+BATCH: Final = 20
 DOMAINS: Final = 5000
 TEXT: Final = "We change how we log in to the systems that hold your data. " * 40
 PARAMS: Final = {"service": "sto2", "what": TEXT, "from_day": "2027-01-01"}

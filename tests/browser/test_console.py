@@ -11,10 +11,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, expect
 from tests.browser.chromium import PROGRAM, chromium, places, sign_in
+from tests.conftest import new_folder, running
 from tests.live import eventually
 
 from gallra.stack.provider import SECOND, USERS
-from gallra.stackfile import Stack
+from gallra.stackfile import read
 
 pytestmark = pytest.mark.skipif(
     not PROGRAM.exists(), reason=f"there is no {PROGRAM}: apt-get install chromium"
@@ -45,11 +46,16 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def console(stack_folder: Path, stack: Stack) -> str:
-    """Return the address of a console that has something to show."""
-    command = [sys.executable, "-m", "gallra", "demo", "--data", str(stack_folder), "--json"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=250)
-    return stack.urls["console"]
+def console() -> Iterator[str]:
+    """Return the address of a console that has something to show.
+
+    Its stack is its own: policies are changed here.
+    """
+    with new_folder() as folder:
+        for data in running(folder):
+            command = [sys.executable, "-m", "gallra", "demo", "--data", str(data), "--json"]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=250)
+            yield read(data).urls["console"]
 
 
 @pytest.fixture

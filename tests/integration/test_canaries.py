@@ -64,7 +64,7 @@ class World(Retention):
         await self.canaries.sweep(self.pool)
         return await self.sweep()
 
-    async def answers(self, said: Sequence[Data]) -> list[Data]:
+    async def answered(self, said: Sequence[Data]) -> list[Data]:
         """Return what the holders answer."""
         outbox = Outbox("//test/platform")
         desks = [PurgeDesk(name, self.holder, outbox, self.clock) for name in HOLDERS]
@@ -88,7 +88,7 @@ class World(Retention):
     async def step(self) -> list[Data]:
         """Bring everything one word further; return what retention said."""
         said = [*await self.announced(), *await self.say()]
-        for answer in await self.answers(said):
+        for answer in await self.answered(said):
             for _ in range(1 + self.twice):
                 await self.take(answer)
         return said
@@ -102,7 +102,7 @@ class World(Retention):
             said = [*await self.announced(), *await self.say()]
             if set((await self.states()).values()) == {state}:
                 return
-            await self.take(*await self.answers(said))
+            await self.take(*await self.answered(said))
         pytest.fail(f"{await self.states()}, not all are {state}")
 
     async def states(self) -> dict[tuple[str, str], str]:
@@ -168,7 +168,7 @@ async def test_everything_twice_is_as_once(world: World) -> None:
 async def test_a_crash_in_between_changes_nothing(world: World) -> None:
     for _ in range(6):
         said = [*await world.announced(), *await world.say()]
-        for answer in await world.answers(said):
+        for answer in await world.answered(said):
             async with world.pool.acquire() as tx:
                 dying = tx.transaction()
                 await dying.start()
@@ -271,7 +271,7 @@ class Plain:
 async def test_who_knows_of_none_is_left_alone(world: World) -> None:
     world.holder = Plain()
     [plant, *_] = named(await world.say(), "CanaryPlant")
-    assert await world.answers([plant]) == []
+    assert await world.answered([plant]) == []
 
 
 async def test_an_answer_from_before_the_purge_is_no_survivor(world: World) -> None:
@@ -365,7 +365,7 @@ async def test_an_inventory_agrees_at_any_time(world: World) -> None:
 
 
 async def test_an_inventory_from_before_its_answer_was_taken_agrees(world: World) -> None:
-    answers = await world.answers(await world.say())
+    answers = await world.answered(await world.say())
     then = world.clock.now()
     world.clock.advance(MINUTE)
     async with transaction(world.pool) as tx:
@@ -413,7 +413,7 @@ async def test_the_report_counts_people_beside_it(world: World) -> None:
     [order] = [p for p in named(said, "PurgePrepare") if p.holder == "crm"]
     assert len(order.refs) == 2
     assert (await counted(world))["awaiting"] == {"crm": 1}
-    await world.take(*await world.answers(said))
+    await world.take(*await world.answered(said))
     for _ in range(4):
         await world.step()
         after = {"held": 0, "awaiting": {}, "purged": 1, "jobs": 1, "kept until": None}

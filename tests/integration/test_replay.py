@@ -24,6 +24,7 @@ from retention.replay import Replay
 from shared.errors import Rejected
 from shared.events import Data
 from shared.events.gallra import Counts, HolderRestored, PurgeException, PurgePrepare
+from shared.exports import Exports
 from shared.holder import command_hash
 from shared.inbox import Sight, sight
 from shared.postgres import Pool, open_pool, transaction
@@ -35,8 +36,10 @@ INVOICES = ("i-1", "i-2")
 class Restorable(Retention):
     """The service with its replays."""
 
-    def __init__(self, pool: Pool, limits: Limits = NO_LIMITS) -> None:
-        super().__init__(pool, limits)
+    def __init__(
+        self, pool: Pool, limits: Limits = NO_LIMITS, exports: Exports | None = None
+    ) -> None:
+        super().__init__(pool, limits, exports)
         self.replay = Replay(self.loop)
 
     async def sweep(self) -> list[Data]:

@@ -144,6 +144,11 @@ def copies(relay: BadRelay) -> Counter[UUID]:
     return Counter(UUID(id_[1:].partition("@")[0]) for id_ in ids)
 
 
+def log_of(relay: BadRelay) -> str:
+    """Return what the relay would have noted of all that it took."""
+    return "\n".join(f"cleanup[1]: 4711: message-id=<{i}@provider.example>" for i in copies(relay))
+
+
 async def states(pool: Pool) -> dict[str, set[UUID]]:
     rows = await pool.fetch("SELECT state, array_agg(id) AS ids FROM delivery GROUP BY state")
     return {row["state"]: set(row["ids"]) for row in rows}
@@ -190,11 +195,15 @@ async def test_every_mail_is_accounted_for(
 
         if changed:
             assert not twice, "what may not be sent again was not"
-            log = [f"cleanup[1]: 4711: message-id=<{id_}@provider.example>" for id_ in sent]
-            done = await reconcile(pool, "\n".join(log), notifier.clock.now(), notifier.clock.now())
+            now = notifier.clock.now()
+            done = await reconcile(pool, log_of(relay), now, now)
             assert done.accepted == len(ended.get("unknown", set()) & sent.keys())
             while await _open(pool):
                 await notifier.send()
+            # Whom the relay hangs up on only now stands in its log as well.
+            now = notifier.clock.now()
+            last = await reconcile(pool, log_of(relay), now, now)
+            assert (last.sent_again, last.left) == (0, 0)
             ended = await states(pool)
             assert set(copies(relay).values()) == {1}
         assert ended.keys() == {"accepted", "bounced"}

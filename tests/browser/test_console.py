@@ -145,18 +145,24 @@ def test_a_request_is_decided_and_its_answer_fetched(page: Page, console: str) -
     opened.get_by_label("Tokens of the person").fill("s-of-nobody")
     opened.get_by_label("Address for the answer").fill("person@home.example")
     opened.get_by_role("button", name="Open the request").click()
-    page.get_by_role("button", name="The person is who they say").click()
-    reloaded(page, page.get_by_role("button", name="Decide as proposed")).click()
-    case = page.url
+    case = pressed(page.get_by_role("button", name="The person is who they say")).url
+    pressed(reloaded(page, page.get_by_role("button", name="Decide as proposed")))
     sign_in(page, console, "approver")
     page.goto(case)
     approve = page.get_by_role("button", name="Approve, and have it done")
     if approve.count():  # nothing is held of nobody: that may go out by one person
-        approve.click()
+        pressed(approve)
     fetch = reloaded(page, page.get_by_role("link", name="The answer as PDF"))
     with page.expect_download() as download:
         fetch.click()
     assert Path(download.value.path()).read_bytes().startswith(b"%PDF")
+
+
+def pressed(button: Locator) -> Page:
+    """Press a button; return its page once what it does is done, and it with it."""
+    button.click()
+    expect(button).to_have_count(0)
+    return button.page
 
 
 def reloaded(page: Page, wanted: Locator) -> Locator:

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from tests.conftest import Database
-from tests.integration.test_sending import KEY, NOW, Notifier, Server
+from tests.integration import served
+from tests.integration.test_sending import KEY, NOW, Notifier, Server, server
 
 from notifier import alert_policy, tokens
 from notifier.alert_api import ROUTES
@@ -23,20 +23,12 @@ from notifier.smtp import Relay
 from notifier.webhook import Webhook, signature
 from shared.events.gallra import AlertRaised, AlertResolved
 from shared.postgres import Pool, open_pool, transaction
-from shared.service import Service, make_app
-from shared.settings import ServiceSettings
 from shared.web.access import ROLES
+
+__all__ = ["server"]
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 ADDRESS = "oncall@provider.example"
-
-
-@pytest.fixture
-def server() -> Any:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture
@@ -239,16 +231,15 @@ async def test_what_stood_before_the_upgrade_is_told(notifier: Notifier) -> None
 
 
 def client(notifier: Notifier, **state: Any) -> httpx.AsyncClient:
-    service = Service(
-        name="notifier",
-        package="notifier",
-        settings=ServiceSettings(database=SecretStr("none"), without_token=tuple(ROLES)),
-        consumer=cast("Any", None),
-        routes=ROUTES,
-        state={"pool": notifier.pool, "oncall": notifier.oncall, **state},
+    return served.client(
+        "notifier",
+        ROUTES,
+        notifier.pool,
+        "https://mail.provider.example",
+        {"without_token": tuple(ROLES)},
+        oncall=notifier.oncall,
+        **state,
     )
-    transport = httpx.ASGITransport(app=cast("Any", make_app(service)))
-    return httpx.AsyncClient(transport=transport, base_url="https://mail.provider.example")
 
 
 async def link(notifier: Notifier) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from tests.conftest import Database
+from tests.integration import served
 from tests.integration.test_closed_loop import Retention, named
 from tests.unit.test_routes import KEYS, bearer
 
@@ -19,8 +19,6 @@ from retention.holds import Holds
 from retention.override import HOLD_GRACE_DAYS
 from retention.planner import Planner
 from shared.postgres import open_pool
-from shared.service import Service, make_app
-from shared.settings import ServiceSettings
 
 POLICY = Path(__file__).parents[2] / "policies" / "lead.form.yaml"
 
@@ -34,22 +32,16 @@ async def retention(retention_db: Database) -> AsyncIterator[Retention]:
 @pytest.fixture
 async def client(retention: Retention) -> AsyncIterator[httpx.AsyncClient]:
     outbox, clock = retention.outbox, retention.clock
-    made: Any = Service(
-        name="retention",
-        package="retention",
-        settings=ServiceSettings(database=SecretStr("none"), token_keys=KEYS),
-        consumer=None,  # type: ignore[arg-type]
-        routes=deciding.ROUTES,
-        state={
-            "holds": Holds(outbox, clock),
-            "guard": Guard(outbox, clock),
-            "planner": Planner(retention.registry.in_force, outbox, clock),
-        },
-    )
-    app = make_app(made)
-    app.state.pool = retention.pool
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://x/api/v1") as client:
+    async with served.client(
+        "retention",
+        deciding.ROUTES,
+        retention.pool,
+        "http://x/api/v1",
+        {"token_keys": KEYS},
+        holds=Holds(outbox, clock),
+        guard=Guard(outbox, clock),
+        planner=Planner(retention.registry.in_force, outbox, clock),
+    ) as client:
         yield client
 
 

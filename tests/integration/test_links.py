@@ -7,8 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from litestar import Litestar
-from pydantic import SecretStr
+from tests.integration import served
 from tests.integration.test_returns import BASES, NEWS, again, refusals, registered, suppressed
 from tests.integration.test_sending import (
     KEY,
@@ -24,8 +23,6 @@ from tests.integration.test_sending import (
 
 from notifier import links, tokens
 from notifier.links import Links
-from shared.service import Service, make_app
-from shared.settings import ServiceSettings
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 ONE_CLICK = "List-Unsubscribe=One-Click"
@@ -34,18 +31,10 @@ ONE_CLICK = "List-Unsubscribe=One-Click"
 @pytest.fixture
 async def client(notifier: Notifier) -> AsyncIterator[httpx.AsyncClient]:
     """Speak to the pages as the service serves them, without its other parts."""
-    made: Any = Service(
-        name="notifier",
-        package="notifier",
-        settings=ServiceSettings(database=SecretStr("none")),
-        consumer=None,  # type: ignore[arg-type]
-        routes=links.ROUTES,
-        state={"links": Links(KEY, refusals(notifier), "provider.example")},
-    )
-    app: Litestar = make_app(made)
-    app.state.pool = notifier.pool
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+    pages = Links(KEY, refusals(notifier), "provider.example")
+    async with served.client(
+        "notifier", links.ROUTES, notifier.pool, "http://x", {}, links=pages
+    ) as client:
         yield client
 
 

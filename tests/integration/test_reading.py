@@ -6,33 +6,24 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr
+from tests.integration import served
 from tests.integration.test_closed_loop import Retention, answer, named, retention
 from tests.integration.test_policy_plan import SIX_MONTHS, apply, changed, planner
 
 from retention import reading
 from retention.override import Scope
 from shared.events.platform import Anchor, RecordRegistered
-from shared.service import Service, make_app
-from shared.settings import ServiceSettings
 
 __all__ = ["retention"]
 
 
 @pytest.fixture
 async def client(retention: Retention) -> AsyncIterator[httpx.AsyncClient]:
-    made: Any = Service(
-        name="retention",
-        package="retention",
-        settings=ServiceSettings(database=SecretStr("none"), without_token=("viewer",)),
-        consumer=None,  # type: ignore[arg-type]
-        routes=reading.ROUTES,
-        state={"registry": retention.registry, "clock": retention.clock},
-    )
-    app = make_app(made)
-    app.state.pool = retention.pool
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+    parts = {"registry": retention.registry, "clock": retention.clock}
+    access = {"without_token": ("viewer",)}
+    async with served.client(
+        "retention", reading.ROUTES, retention.pool, "http://x", access, **parts
+    ) as client:
         yield client
 
 

@@ -4,12 +4,12 @@ import io
 import zipfile
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from pypdf import PdfReader
+from tests.integration import served
 from tests.integration import test_rights_cases as cases
 from tests.integration.test_closed_loop import Retention, named
 from tests.integration.test_erasures import TODAY
@@ -17,8 +17,6 @@ from tests.integration.test_erasures import TODAY
 from retention.rights_api import ROUTES
 from shared.events.gallra import RightsCommand
 from shared.exports import Exports
-from shared.service import Service, make_app
-from shared.settings import ServiceSettings
 from shared.web.access import ROLES
 from shared.web.looks import Looks
 
@@ -28,21 +26,16 @@ retention = cases.retention
 
 @pytest.fixture
 async def http(retention: Retention) -> AsyncIterator[httpx.AsyncClient]:
-    service = Service(
-        name="retention",
-        package="retention",
-        settings=ServiceSettings(database=SecretStr("none"), without_token=tuple(ROLES)),
-        consumer=cast("Any", None),
-        routes=ROUTES,
-        state={
-            "pool": retention.pool,
-            "rights": retention.rights,
-            "answers": retention.answers,
-            "looks": Looks(retention.outbox, retention.clock, "retention"),
-        },
-    )
-    transport = httpx.ASGITransport(app=cast("Any", make_app(service)))
-    async with httpx.AsyncClient(transport=transport, base_url="https://answers.example") as http:
+    async with served.client(
+        "retention",
+        ROUTES,
+        retention.pool,
+        "https://answers.example",
+        {"without_token": tuple(ROLES)},
+        rights=retention.rights,
+        answers=retention.answers,
+        looks=Looks(retention.outbox, retention.clock, "retention"),
+    ) as http:
         yield http
 
 

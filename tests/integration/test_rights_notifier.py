@@ -1,13 +1,13 @@
 """The notifier and persons' rights: copies, restrictions, objections; and what retention mails."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.conftest import Database
-from tests.integration.test_sending import NOW, Notifier, Server, message
+from tests.integration.test_sending import NOW, Notifier, Server, message, server
 
 from notifier import ledger
 from notifier.ledger import Wanted
@@ -25,6 +25,8 @@ from shared.exports import Exports
 from shared.postgres import open_pool
 from shared.sealing import new_key, unseal
 
+__all__ = ["server"]
+
 NEWS: dict[str, Any] = {
     "message_type": "news",
     "template": "news",
@@ -35,14 +37,6 @@ NEWS: dict[str, Any] = {
 @pytest.fixture
 def exports(tmp_path: Path) -> Exports:
     return Exports((tmp_path / "exports").as_uri())
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

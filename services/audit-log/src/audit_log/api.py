@@ -188,7 +188,7 @@ async def correct(
     The body names ``note``, what is right, and ``by``, the account of the person who says so,
     unless a token tells that.
     """
-    data = {**data, "by": request.user.acting(data.get("by", ""))}
+    data = {"by": request.user.subject or "", **data}
     if set(data) != {"note", "by"} or not all(data.values()):
         raise ClientException("the body names note and by, and nothing else")
     for name, longest in (("by", 200), ("note", 4000)):
@@ -201,7 +201,8 @@ async def correct(
     if corrected is None or corrected.bucket is None:
         raise NotFoundException("there is no such entry with personal content")
     now = state.appender.clock.now()
-    draft = correction(index, corrected.customer_id, data["note"], data["by"], now)
+    by = request.user.acting(data["by"])
+    draft = correction(index, corrected.customer_id, data["note"], by, now)
     async with transaction(pool) as tx:
         added = await state.appender.append(tx, [seal(draft)])
     return {"index": added}

@@ -1,5 +1,6 @@
 """Legal holds: what is kept from being purged, by whom, why, and until when it is looked at."""
 
+import asyncio
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -25,8 +26,11 @@ async def holds(
     stands_as: Stands = None,
 ) -> Template:
     """Show legal holds, newest first."""
-    found = (await backend.get("retention", "/api/v1/holds"))["holds"]
-    policies = await backend.get("retention", "/api/v1/policies", {"lang": view.language})
+    listed, policies = await asyncio.gather(
+        backend.get("retention", "/api/v1/holds"),
+        backend.get("retention", "/api/v1/policies"),
+    )
+    found = listed["holds"]
     for hold in found:
         hold["state"] = stands(hold)
     return view.page(

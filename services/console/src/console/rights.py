@@ -40,7 +40,7 @@ async def rights(
 
 
 @page("/rights/{case_id:str}", navigation.RIGHTS.roles)
-async def request(view: Seen, backend: Asking, case_id: FromPath[str]) -> Template:
+async def case(view: Seen, backend: Asking, case_id: FromPath[str]) -> Template:
     """Show one request, and what can be done about it."""
     found = await backend.get("retention", _place(case_id))
     return view.page("right.html", navigation.RIGHTS, case=found)
@@ -84,4 +84,4 @@ def _place(case_id: str) -> str:
     return f"/api/v1/rights/{quote(case_id, safe='')}"
 
 
-ROUTES: Final = [rights, request, answer, intake, take]
+ROUTES: Final = [rights, case, answer, intake, take]

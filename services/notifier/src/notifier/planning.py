@@ -244,15 +244,15 @@ class Planner:
         """
         match request.customers:
             case Audience() as those:
-                named = set(await store.customers_of(tx, those.service, those.region))
+                wanted = set(await store.customers_of(tx, those.service, those.region))
             case "all" | None:
-                named = None
+                wanted = None
             case customers:
-                named = set(customers)
-        meant = named if named is not None else set(await store.customers(tx))
+                wanted = set(customers)
+        meant = wanted if wanted is not None else set(await store.customers(tx))
         roles = sorted({*request.roles, *kind.roles})
         name = request.message_type
-        found = await store.audience(tx, customers=named, roles=roles, message_type=name)
+        found = await store.audience(tx, customers=wanted, roles=roles, message_type=name)
         if kind.mandatory:
             judged = chosen((candidate for candidate, _ in found), name, kind).values()
             reached = {c.customer_id for c, verdict in judged if verdict.state == "queued"}

@@ -38,12 +38,12 @@ class By:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HoldWanted(By):
     """A hold to be: what it covers, why, and when it is looked at again."""
 
-    reason: str = ""
-    review_on: date = date.min
+    reason: str
+    review_on: date
     customer_id: str | None = None
     category: str | None = None
     subject: str | None = None
@@ -67,7 +67,7 @@ class PlanWanted:
 @post("/api/v1/holds", roles=_CLERKS)
 async def place(request: Asked, state: State, data: JSONBody[HoldWanted]) -> dict[str, Any]:
     """Place a legal hold: what it covers is not purged, whatever its deadline."""
-    by = _named(request, data)
+    by = request.user.acting(data.by)
     if not data.reason.strip() or len(data.reason) > _LONGEST:
         raise Rejected(
             f"a hold has a reason, of {_LONGEST} characters at most", code="invalid-hold"
@@ -86,7 +86,7 @@ async def release(
 ) -> dict[str, Any]:
     """Ask for a hold to be lifted, or agree to it as another person."""
     holds: Holds = state.holds
-    lifted = await holds.release(state.pool, hold_id, by=_named(request, data))
+    lifted = await holds.release(state.pool, hold_id, by=request.user.acting(data.by))
     return {"id": str(hold_id), "released": lifted}
 
 
@@ -111,7 +111,7 @@ async def approve_plan(
 ) -> dict[str, Any]:
     """Approve a plan; when another person does too, it is in force."""
     planner: Planner = state.planner
-    applied = await planner.approve(state.pool, sha256, by=_named(request, data))
+    applied = await planner.approve(state.pool, sha256, by=request.user.acting(data.by))
     return {"sha256": sha256, "applied": applied is not None}
 
 
@@ -121,15 +121,8 @@ async def approve_purge(
 ) -> dict[str, Any]:
     """Approve a purge that was stopped for its size; when another person does too, it goes on."""
     guard: Guard = state.guard
-    goes_on = await guard.approve(state.pool, category, by=_named(request, data))
+    goes_on = await guard.approve(state.pool, category, by=request.user.acting(data.by))
     return {"category": category, "goes_on": goes_on}
-
-
-def _named(request: Asked, data: By) -> str:
-    by = request.user.acting(data.by)
-    if not by:
-        raise Rejected("by says who decides", code="unknown-person")
-    return by
 
 
 ROUTES: Final = [place, release, plan, approve_plan, approve_purge]

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from retention import rights_store
 from retention.calendar import civil_day
+from retention.deciding import By
 from retention.policy import Policies
 from retention.rights import Rights
 from retention.rights_answers import Answers
@@ -46,13 +47,6 @@ Stands = Annotated[CaseState | None, QueryParameter(name="state")]
 
 
 @dataclass(frozen=True, slots=True)
-class By:
-    """Who takes a step."""
-
-    by: str
-
-
-@dataclass(frozen=True, slots=True)
 class Intake:
     """A request as somebody enters it."""
 
@@ -66,14 +60,14 @@ class Intake:
     details: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Identity(By):
     """What is done about the identity of the person."""
 
     step: Literal["ask", "confirm", "refuse"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Extension(By):
     """Why it takes longer."""
 
@@ -90,7 +84,7 @@ class Choice:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decided(By):
     """A decision, with what differs from the proposal."""
 

@@ -17,8 +17,11 @@ from joserfc.jwk import ECKey, Key, KeySet, OKPKey, RSAKey
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
+from pydantic import TypeAdapter, ValidationError
 
 from shared.clock import Clock
+from shared.errors import Rejected
+from shared.events.model import Name
 from shared.settings import SettingsError
 
 Role = Literal["viewer", "compliance", "dpo", "approver", "operator", "auditor", "producer"]
@@ -46,6 +49,7 @@ GROUP: Final = "gallra-"
 _ALGORITHMS: Final = ("Ed25519", "ES256", "RS256", "PS256")
 _LEEWAY: Final = 10  # seconds by which clocks may differ
 _LONGEST: Final = 8192  # characters of a token
+_name: TypeAdapter[str] = TypeAdapter(Name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,15 @@ class Caller:
     roles: frozenset[Role]
 
     def acting(self, said: str) -> str:
-        """Return who acts: the bearer of a token, whatever is *said*; else who it is said to be."""
-        return self.subject or said
+        """Return who acts: the bearer of a token, whatever is *said*; else who it is said to be.
+
+        Raises:
+            Rejected: that is nobody, or no name that a decision can be noted under.
+        """
+        try:
+            return _name.validate_python(self.subject or said)
+        except ValidationError:
+            raise Rejected("by is no name of who acts", code="unknown-person") from None
 
 
 @dataclass(frozen=True, slots=True)

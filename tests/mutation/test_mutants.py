@@ -188,13 +188,13 @@ MUTANTS = {
     ),
     "a month to answer is thirty days": Mutant(
         "law",
-        "next_working_day(add_months(civil_day(received, zone), months), eves=eves)",
-        "next_working_day(day_after(civil_day(received, zone), 30 * months), eves=eves)",
+        "add_months(civil_day(received, zone), months), waited)",
+        "day_after(civil_day(received, zone), 30 * months), waited)",
     ),
     "answers are due on holidays": Mutant(
         "law",
-        "next_working_day(add_months(civil_day(received, zone), months), eves=eves)",
-        "add_months(civil_day(received, zone), months)",
+        "return next_working_day(last, eves=eves)",
+        "return last",
     ),
     "seventy-two hours are three days on the clock": Mutant(
         "law",

@@ -135,3 +135,18 @@ def test_nothing_personal_is_told_with_a_proof(stack: Stack) -> None:
         asked = {"source": entry["source"], "event_ids": [entry["event_id"]]}
         answer = httpx.post(f"{stack.urls['audit_log']}/api/v1/proofs", json=asked)
         assert answer.json() == {"proofs": {}}
+
+
+@pytest.mark.usefixtures("purged")
+def test_who_looks_at_people_is_in_it(stack: Stack, tmp_path: Path) -> None:
+    def looks() -> dict[str, int]:
+        rows = json.loads(got(stack, tmp_path / "report.json"))["looks"]
+        return {row["purpose"]: row["looks"] for row in rows}
+
+    before = looks()
+    deliveries = f"{stack.urls['notifier']}/api/v1/deliveries"
+    entries = f"{stack.urls['audit_log']}/api/v1/entries"
+    httpx.get(deliveries, timeout=60).raise_for_status()
+    httpx.get(entries, params={"action": "compute.server.delete"}, timeout=60).raise_for_status()
+    wanted = {name: before.get(name, 0) + 1 for name in ("deliveries", "search")}
+    eventually(lambda: looks() == {**before, **wanted})

@@ -21,7 +21,13 @@ from retention.findings import Line, Report, Span
 from retention.override import Scope
 from retention.paper import as_pdf, evidence
 from shared import topics
-from shared.events.platform import Anchor, FiscalYearClosed, RecordGone, RecordRegistered
+from shared.events.platform import (
+    Anchor,
+    FiscalYearClosed,
+    RecordGone,
+    RecordRegistered,
+    RightsRequestReceived,
+)
 from shared.postgres import open_pool
 
 YEAR = date(2032, 1, 1)
@@ -204,3 +210,44 @@ async def test_a_wider_topic_is_told(infra: Infrastructure, topic_prefix: str) -
         [(setting, value)] = settings.items()
         assert (told.topic, told.setting, told.found) == (name, setting, value)
     await admin.close()
+
+
+async def test_requests_are_those_of_sql(retention: Retention) -> None:
+    """Received through four months; every second one is refused for want of proof, on its day."""
+    day = retention.clock.now().date()
+    for month in range(4):
+        asked = RightsRequestReceived(
+            request_id=f"r-{month}",
+            right="access",
+            subjects=("s-1",),
+            received_on=day - month * 31 * DAY,
+            channel="letter",
+        )
+        await retention.take(asked)
+        if month % 2:
+            await retention.rights.ask_identity(retention.pool, f"r-{month}", by="anna")
+            await retention.rights.refuse_identity(retention.pool, f"r-{month}", by="anna")
+    for as_of in (day - 40 * DAY, day, day + 90 * DAY):
+        found = await made(retention, as_of, day - 20 * DAY)
+        rows = await retention.pool.fetch(
+            """
+            SELECT id FROM rights_case
+             WHERE received_on <= $1 AND (answered_on IS NULL OR answered_on > $2::date - 20)
+            """,
+            as_of,
+            day,
+        )
+        assert {row["case_id"] for row in found.requests} == {row["id"] for row in rows}
+        open_ = await retention.pool.fetchval(
+            "SELECT count(*) FROM rights_case"
+            " WHERE received_on <= $1 AND (answered_on IS NULL OR answered_on > $1)",
+            as_of,
+        )
+        assert found.requests_open == open_ > 0
+        late = await retention.pool.fetchval(
+            "SELECT count(*) FROM rights_case WHERE received_on <= $1"
+            " AND coalesce(CASE WHEN answered_on <= $1 THEN answered_on END, $1) > due_on",
+            as_of,
+        )
+        assert found.requests_late >= late
+    assert found.requests_late >= 2

@@ -157,8 +157,11 @@ def answers(text: str) -> dict[str, Any]:
     return {
         "/api/v1/holdings": {
             "from": "2026-01-01", "to": "2026-11-26", "as_of": "2026-11-26",
-            "categories": [category],
+            "categories": [category], "totals": {"requests_open": 3, "requests_late": 1},
         },
+        "/api/v1/month-reports": {"reports": [
+            {"month": text, "sha256": "ab" * 32, "issued_at": AT}
+        ]},
         "/api/v1/forecast": {"purges": [
             {"month": "2027-01-01", "category": "lead.form", "records": 4}
         ]},

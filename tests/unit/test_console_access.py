@@ -48,6 +48,7 @@ MATRIX: dict[str, set[str]] = {
     f"POST /notifications/deliveries/{ID}/send-again": {"compliance", "dpo", "operator"},
     "GET /reports": KEEPS,
     "GET /reports/download": KEEPS,
+    "GET /reports/months/2026-10": KEEPS,
     "GET /operations": {"operator", "auditor"},
     "POST /operations/acknowledge": {"operator"},
     "GET /no/such/page": ALL,

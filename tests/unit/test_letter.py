@@ -46,6 +46,17 @@ PARAMS: dict[str, Any] = {
     "due": "2026-12-01T01:00:00Z",
     "about": "complexity",
     "day": "2027-02-24",
+    "first_day": "2026-10-01",
+    "last_day": "2026-10-31",
+    "held": 12345,
+    "due_records": 2,
+    "overdue": 0,
+    "purged": 17,
+    "late": 1,
+    "unconfirmed": 3,
+    "requests_open": 4,
+    "requests_late": 0,
+    "sha256": "ab" * 32,
 }
 ALERT: dict[str, Any] = {
     "kind": "alert",

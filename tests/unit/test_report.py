@@ -15,7 +15,7 @@ import pytest
 from pypdf import PdfReader
 
 from retention import policy
-from retention.findings import COUNTS, Line, Purge, Report, Span
+from retention.findings import COUNTS, Line, Purge, Report, Span, request_on
 from retention.paper import as_pdf, evidence
 from retention.tables import as_csv, as_json, as_jsonl, inert
 from retention.workbook import HEADINGS, as_xlsx
@@ -66,6 +66,62 @@ def hold(reason: str) -> dict[str, Any]:
     }
 
 
+def asked_for(case_id: str, received_on: date, **more: Any) -> dict[str, Any]:
+    nothing = ("asked_on", "shown_on", "extended_on", "answered_on", "decided_by", "approved_by")
+    return {
+        **dict.fromkeys(nothing),
+        "case_id": case_id,
+        "right": "erase",
+        "channel": "letter",
+        "state": "open",
+        "received_on": received_on,
+        **more,
+    }
+
+
+REQUESTS = {
+    "open": (asked_for("r", date(2031, 12, 15)), "open", date(2032, 1, 15), 0),
+    "late": (asked_for("r", date(2031, 11, 24)), "open", date(2031, 12, 24), 9),
+    "extended": (
+        asked_for("r", date(2031, 11, 24), extended_on=date(2031, 12, 1)),
+        "open",
+        date(2032, 2, 24),
+        0,
+    ),
+    "waits for proof": (
+        asked_for("r", date(2031, 11, 24), asked_on=date(2031, 11, 25)), "waits", None, 0
+    ),
+    "proof came later than the day": (
+        asked_for("r", date(2031, 11, 24), asked_on=date(2031, 11, 25), shown_on=date(2032, 2, 1)),
+        "waits",
+        None,
+        0,
+    ),
+    "answered late": (
+        asked_for("r", date(2031, 11, 24), state="closed", answered_on=date(2031, 12, 30)),
+        "answered",
+        date(2031, 12, 24),
+        6,
+    ),
+    "answered later than the day": (
+        asked_for("r", date(2031, 12, 15), state="closed", answered_on=date(2032, 1, 30)),
+        "open",
+        date(2032, 1, 15),
+        0,
+    ),
+    "withdrawn": (
+        asked_for("r", date(2031, 11, 24), state="withdrawn"), "withdrawn", date(2031, 12, 24), 0
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REQUESTS)
+def test_a_request_is_told_as_it_stood_on_the_day(what: str) -> None:
+    row, stands, due, late = REQUESTS[what]
+    told = request_on(DAY, row)
+    assert (told["stands"], told["due_on"], told["days_late"]) == (stands, due, late)
+
+
 def report(reason: str = "a dispute") -> Report:
     lines = [line(c, held=5, scheduled=5) if c.startswith("b") else line(c) for c in POLICIES]
     return Report(
@@ -75,8 +131,9 @@ def report(reason: str = "a dispute") -> Report:
         falls_due=[],
         holds=[hold(reason)],
         erasures=[],
+        requests=[request_on(DAY, asked_for("r-1", date(2031, 11, 3)))],
         policy_changes=[],
-        looks=[{"purpose": reason, "looks": 1, "entries": 2}],
+        looks=[{"purpose": reason, "looks": 1, "shown": 2}],
         topics=[],
     )
 
@@ -210,6 +267,9 @@ def test_every_sentence_is_there_in_swedish() -> None:
 
 def test_lines_of_json_name_their_table() -> None:
     rows = [json.loads(row) for row in as_jsonl(report()).splitlines()]
-    assert {row["table"] for row in rows} == {"report", "categories", "purges", "holds", "looks"}
+    assert {row["table"] for row in rows} == {
+        "report", "categories", "purges", "holds", "rights_requests", "looks"
+    }  # fmt: skip
     [head] = [row for row in rows if row["table"] == "report"]
     assert (head["held"], head["purged"], head["as_of"]) == (15, 9, "2032-01-02")
+    assert (head["requests_open"], head["requests_late"]) == (1, 1)

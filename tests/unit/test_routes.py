@@ -48,9 +48,9 @@ MATRIX: dict[str, set[str] | frozenset[str]] = {
     "GET /api/v1/entries/1/evidence": PERSONAL,
     "GET /api/v1/producers": ALL,
     "POST /api/v1/actions": {"producer"},
-    "GET /": OPEN,
-    "GET /report": ALL,
     "GET /api/v1/report": ALL,
+    "GET /api/v1/month-reports": ALL,
+    "GET /api/v1/month-reports/2026-10": ALL,
     "GET /api/v1/holds": ALL,
     "POST /api/v1/holds": {"compliance", "dpo"},
     "POST /api/v1/holds/00000000-0000-0000-0000-000000000000/release": PERSONAL - {"auditor"}

@@ -97,7 +97,7 @@ def _show(data: Path) -> None:
     stack = read(data.absolute())
     rows = {
         "Console": f"{stack.urls['console']} (sign in as dpo@gallra.example, and others)",
-        "Retention report": f"{stack.urls['retention']}/report",
+        "Retention report": f"{stack.urls['console']}/reports",
         "Master log": f"{stack.urls['audit_log']}/log/checkpoint",
         "Deliveries": f"{stack.urls['notifier']}/api/v1/messages",
         "Captured mail": stack.mail_api or "(external mail server)",

@@ -16,7 +16,7 @@ report_app = typer.Typer(help="What is held and why, what is due, and what was p
 Start = Annotated[str | None, typer.Option("--from", help="First day of the period.")]
 End = Annotated[str | None, typer.Option("--to", help="Last day of the period.")]
 AsOf = Annotated[str | None, typer.Option(help="Day that holdings are counted on.")]
-Format = Annotated[Literal["json", "jsonl", "csv", "xlsx", "pdf", "html"], typer.Option("--format")]
+Format = Annotated[Literal["json", "jsonl", "csv", "xlsx", "pdf"], typer.Option("--format")]
 Lang = Annotated[Literal["en", "sv"], typer.Option(help="Language of a PDF or workbook.")]
 Url = Annotated[str | None, typer.Option(help="Of the retention service.")]
 

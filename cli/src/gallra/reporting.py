@@ -34,10 +34,9 @@ async def fetch(
 ) -> bytes:
     """Return a report as the service issues it."""
     base = url or read(data).urls["retention"]
-    path = "/report" if form == "html" else "/api/v1/report"
-    params = days if form == "html" else {**days, "format": form, "lang": lang}
+    params = {**days, "format": form, "lang": lang}
     async with httpx.AsyncClient(timeout=_WITHIN, headers=credentials()) as http:
-        return (await http.get(base + path, params=params)).raise_for_status().content
+        return (await http.get(f"{base}/api/v1/report", params=params)).raise_for_status().content
 
 
 async def verify(data: Path, url: str | None, file: bytes, vkey: str | None) -> dict[str, Any]:

@@ -28,13 +28,14 @@ Seconds = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))
 """A length of time, written as a number of seconds."""
 
 
-def _names(value: object) -> object:
+def listed(value: object) -> object:
+    """Return the names in *value*, if it is written with commas between them."""
     if not isinstance(value, str):
         return value
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Names = Annotated[tuple[str, ...], BeforeValidator(listed)]
 """Names, written with commas between them."""
 
 

@@ -23,7 +23,7 @@ def tell(stack: Stack, figures: Figures) -> str:
         "Kept",
         *(f"          {_kept(figures, category)}" for category in sorted(figures.kept)),
         f"          {figures.held} of the invoices are past their time, under a legal hold",
-        f"          all of it: {stack.urls['retention']}/report",
+        f"          all of it: {stack.urls['console']}/reports",
         f"Canaries  {_measured(figures.canaries)}",
         f"          {stack.urls['retention']}/api/v1/canaries",
         f"Mails     {mails}, and {figures.alert_mails} to on-call",

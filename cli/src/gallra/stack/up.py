@@ -109,6 +109,8 @@ def _environment(infra: Infrastructure, name: str, policies: Path) -> dict[str, 
                 "GALLRA_SWEEP_EVERY": "1",
                 "GALLRA_EXPORTS": exports(infra.folder),
                 "GALLRA_PUBLIC_URL": _url(infra.ports.retention),
+                "GALLRA_CONSOLE_URL": _url(infra.ports.console),
+                "GALLRA_REPORT_TO": "compliance@gallra.example",
             }
         case _:
             own = {

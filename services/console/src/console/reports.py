@@ -1,9 +1,11 @@
 """Reports: the figures of any period, and the report itself in every form."""
 
+import asyncio
 from datetime import date
 from typing import Annotated, Final, Literal
+from urllib.parse import quote
 
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream, Template
 
 from console import navigation
@@ -27,8 +29,11 @@ async def reports(
     as_of: FromQuery[date | None] = None,
 ) -> Template:
     """Show what the report of a period says."""
-    found = await backend.get(
-        "retention", "/api/v1/holdings", {"lang": view.language, **_span(start, end, as_of)}
+    found, issued = await asyncio.gather(
+        backend.get(
+            "retention", "/api/v1/holdings", {"lang": view.language, **_span(start, end, as_of)}
+        ),
+        backend.get("retention", "/api/v1/month-reports"),
     )
     return view.page(
         "reports.html",
@@ -36,6 +41,7 @@ async def reports(
         found=found,
         titles=titles(view, found["categories"]),
         formats=FORMATS,
+        months=issued["reports"],
     )
 
 
@@ -53,9 +59,15 @@ async def download(
     return await backend.download("retention", "/api/v1/report", asked)
 
 
+@page("/reports/months/{month:str}", navigation.REPORTS.roles)
+async def month(backend: Asking, month: FromPath[str]) -> Stream:
+    """Hand on the report of a month, as it was issued when the month was over."""
+    return await backend.download("retention", f"/api/v1/month-reports/{quote(month, safe='')}")
+
+
 def _span(start: date | None, end: date | None, as_of: date | None) -> dict[str, str]:
     given = {"from": start, "to": end, "as_of": as_of}
     return {name: str(day) for name, day in given.items() if day}
 
 
-ROUTES: Final = [reports, download]
+ROUTES: Final = [reports, download, month]

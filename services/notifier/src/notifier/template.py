@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import jsonschema
 from babel.dates import format_date, format_datetime
+from babel.numbers import format_decimal
 from jinja2 import StrictUndefined, Template, TemplateError, UndefinedError, pass_context
 from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
@@ -56,6 +57,21 @@ def _day(context: Context, value: object) -> str:
         return str(value)
 
 
+@pass_context
+def _month(context: Context, value: object) -> str:
+    """Return the month of a civil date as people of the locale write it; other words stay."""
+    try:
+        return format_date(date.fromisoformat(str(value)), "LLLL y", locale=context["locale"])
+    except ValueError:
+        return str(value)
+
+
+@pass_context
+def _number(context: Context, value: float) -> str:
+    """Return a number as people of the locale write it."""
+    return format_decimal(value, locale=context["locale"])
+
+
 def _lines(value: object) -> Markup:
     """Return text for a page, its line breaks kept."""
     return Markup("<br>\n").join(str(value).splitlines())
@@ -64,7 +80,9 @@ def _lines(value: object) -> Markup:
 def _environment(*, autoescape: bool) -> SandboxedEnvironment:
     made = SandboxedEnvironment(undefined=StrictUndefined, autoescape=autoescape)
     filters = cast("dict[str, Any]", made.filters)
-    filters.update({"moment": _moment, "day": _day, "lines": _lines})
+    filters.update(
+        {"moment": _moment, "day": _day, "month": _month, "number": _number, "lines": _lines}
+    )
     return made
 
 

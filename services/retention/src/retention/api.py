@@ -1,37 +1,33 @@
 """The retention service over HTTP: the report, deadlines, holds, purges and their certificates."""
 
-import asyncio
-import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, cast
 from uuid import UUID
 
-from aiokafka.errors import KafkaError
 from litestar import Request, Response, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, FromQuery, QueryParameter
-from litestar.response import Redirect, Template
 
-from retention import canary_store, certificate, purge_store, report_store, store
+from retention import (
+    canary_store,
+    certificate,
+    purge_store,
+    report_store,
+    scheduled_store,
+    store,
+)
 from retention.calendar import add_months, civil_day, day_after, start_of
-from retention.findings import Report, Rows, Span
-from retention.paper import Proofs, as_pdf, evidence
+from retention.findings import Span
+from retention.issuing import Format, Reports
 from retention.policy import Policy
-from retention.report import make
-from retention.tables import as_csv, as_json, as_jsonl
-from retention.workbook import as_xlsx
-from shared import logs, topics
-from shared.events.gallra import ReportIssued
 from shared.postgres import Pool, transaction
-from shared.web.access import EVERYBODY, OPEN, PERSONAL, Caller
+from shared.web.access import EVERYBODY, PERSONAL, Caller
 from shared.web.problems import files
 from shared.wording import Language, translator
 
-Format = Literal["json", "jsonl", "csv", "xlsx", "pdf"]
 _MEDIA_TYPES: Final[Mapping[Format, str]] = {
     "json": "application/json",
     "jsonl": "application/jsonl",
@@ -42,25 +38,6 @@ _MEDIA_TYPES: Final[Mapping[Format, str]] = {
 _SHOWN: Final = ("json", "csv")  # by who asks, not kept as a file
 _PAGE: Final = 100
 _NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
-_log = logs.get(__name__)
-
-
-@get("/", include_in_schema=False, roles=OPEN)
-async def front() -> Redirect:
-    """Lead to the report."""
-    return Redirect("/report")
-
-
-@get("/report", include_in_schema=False, roles=EVERYBODY)
-async def page(
-    state: State,
-    start: Annotated[date | None, QueryParameter(name="from")] = None,
-    end: Annotated[date | None, QueryParameter(name="to")] = None,
-    as_of: FromQuery[date | None] = None,
-) -> Template:
-    """Show the report."""
-    report, _ = await _make(state, start, end, as_of)
-    return Template("report.html", context={"report": report, "audit_log": state.master_log.url})
 
 
 @get("/api/v1/report", roles=EVERYBODY, responses=files(*_MEDIA_TYPES.values()))
@@ -76,73 +53,52 @@ async def download(
 
     The same findings give the same bytes, and these one entry, however often they are asked for.
     """
-    report, proofs = await _make(state, start, end, as_of)
-    body, attached = await asyncio.to_thread(_written, report, proofs, form, lang)
-    sha256 = hashlib.sha256(body).hexdigest()
-    issued = ReportIssued(
-        report_id=sha256,
-        period_from=report.period.start,
-        period_to=report.period.end,
-        as_of=report.period.as_of,
-        sha256=sha256,
-        format=form,
-        evidence=attached,
-    )
+    reports: Reports = state.reports
     pool: Pool = state.pool
-    async with transaction(pool) as tx:
-        await state.outbox.announce(tx, report.made_at, [issued], ids=[sha256])
-    headers = {} if form in _SHOWN else {"content-disposition": _attachment(report, form)}
-    return Response(body, headers=headers, media_type=_MEDIA_TYPES[form])
-
-
-def _attachment(report: Report, form: Format) -> str:
-    return f'attachment; filename="retention-report-{report.period.as_of}.{form}"'
-
-
-def _written(
-    report: Report, proofs: Proofs, form: Format, lang: Language
-) -> tuple[bytes, str | None]:
-    """Return the file, and the hash of its evidence if that is part of it."""
-    match form:
-        case "json":
-            return as_json(report), None
-        case "jsonl":
-            return as_jsonl(report), None
-        case "csv":
-            return as_csv(report), None
-        case "xlsx":
-            return as_xlsx(report, translator("retention", lang)), None
-        case "pdf":
-            attached = evidence(report, proofs)
-            return as_pdf(report, attached, lang), attached.sha256
-
-
-async def _make(
-    state: State, start: date | None, end: date | None, as_of: date | None
-) -> tuple[Report, Proofs]:
-    now = state.clock.now()
-    today = civil_day(now)
+    today = civil_day(state.clock.now())
     days = (start or date(today.year, 1, 1), end or today, as_of or today)
-    span = Span(*map(civil_day, days))
-    looks = await state.master_log.looks(*span.instants)
-    wider = await _wider(state.kafka, state.topic_prefix)
+    file = await reports.write(pool, Span(*map(civil_day, days)), form, lang)
+    async with transaction(pool) as tx:
+        await reports.announce(tx, file)
+    name = f"retention-report-{file.report.period.as_of}.{form}"
+    headers = {} if form in _SHOWN else _attached(name)
+    return Response(file.body, headers=headers, media_type=_MEDIA_TYPES[form])
+
+
+@get("/api/v1/month-reports", roles=EVERYBODY)
+async def month_reports(state: State) -> dict[str, Any]:
+    """Return the months whose report was issued when they were over, newest first."""
     pool: Pool = state.pool
-    async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
-        purged = await report_store.purged(tx, *span.instants)
-        events = {row["closed_event"] for row in purged if row["closed_event"]}
-        proofs = await state.master_log.proofs(events)
-        entries = {event_id: proof["index"] for event_id, proof in proofs.items()}
-        history = await state.registry.in_force.read(tx)
-        report = await make(tx, history.newest, span, now, entries, looks=looks, topics=wider)
-    return report, proofs
+    async with pool.acquire() as tx:
+        return {"reports": await scheduled_store.months(tx)}
 
 
-async def _wider(kafka: str, prefix: str) -> Rows | None:
+@get(
+    "/api/v1/month-reports/{month:str}",
+    roles=EVERYBODY,
+    media_type=_MEDIA_TYPES["pdf"],
+    responses=files(_MEDIA_TYPES["pdf"]),
+)
+async def month_report(state: State, month: FromPath[str]) -> Response[bytes]:
+    """Return the report of a month, such as ``2026-10``, as it was issued."""
     try:
-        return [asdict(found) for found in await topics.wider(kafka, prefix)]
-    except KafkaError:
-        _log.warning("the broker cannot be asked for its topics")
-        return None
+        first = date.fromisoformat(f"{month}-01")
+    except ValueError:
+        raise NotFoundException("a month is written as 2026-10") from None
+    pool: Pool = state.pool
+    async with pool.acquire() as tx:
+        body = await scheduled_store.file(tx, first)
+    if body is None:
+        raise NotFoundException("no report of that month was issued")
+    return Response(
+        body,
+        headers=_attached(f"retention-report-{first:%Y-%m}.pdf"),
+        media_type=_MEDIA_TYPES["pdf"],
+    )
+
+
+def _attached(name: str) -> dict[str, str]:
+    return {"content-disposition": f'attachment; filename="{name}"'}
 
 
 @get("/api/v1/holds", roles=EVERYBODY)
@@ -279,6 +235,6 @@ async def canaries(state: State) -> dict[str, Any]:
 
 
 ROUTES: Final = [
-    front, page, download, forecast, subject, holds, deadline, purges, purge, deletion_certificate,
-    canaries,
+    download, month_reports, month_report, forecast, subject, holds, deadline, purges, purge,
+    deletion_certificate, canaries,
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """The composition root: the only place that knows which parts make up the retention service."""
 
+from datetime import timedelta
 from typing import Final
 
 from retention import deciding, policy, reading
@@ -11,6 +12,7 @@ from retention.guard import Guard
 from retention.handlers import CONSUMES, Handlers
 from retention.holds import Holds
 from retention.in_force import InForce
+from retention.issuing import Reports
 from retention.limits import Limits
 from retention.master_log import SOURCE, MasterLog
 from retention.planner import Planner
@@ -22,6 +24,7 @@ from retention.rights_answers import Answers
 from retention.rights_api import ROUTES as RIGHTS_ROUTES
 from retention.rights_book import HOLDER, Book
 from retention.rights_holder import CaseHolder
+from retention.scheduled import Scheduled
 from retention.settings import Settings
 from shared.bus import Consumer
 from shared.clock import SystemClock
@@ -33,6 +36,7 @@ from shared.service import Job, Service
 from shared.settings import SettingsError
 from shared.web.looks import Looks
 
+_MONTHS_EVERY: Final = timedelta(minutes=10)
 _LANES: Final = 2  # while the database works on one batch, the next is read
 
 
@@ -76,6 +80,17 @@ def build(settings: Settings) -> Service:
         answer_within=settings.answer_within,
         fetch_within=settings.fetch_within,
     )
+    reports = Reports(
+        in_force,
+        outbox,
+        clock,
+        MasterLog(settings.audit_log_url, settings.audit_log_token),
+        settings.kafka,
+        settings.topic_prefix,
+    )
+    scheduled = Scheduled(
+        reports, settings.report_to, settings.report_language, settings.console_url
+    )
     desk = PurgeDesk(HOLDER, CaseHolder(), outbox, clock, exports=exports)
     consumer = Consumer(
         group="retention",
@@ -98,6 +113,7 @@ def build(settings: Settings) -> Service:
             Job("canaries", settings.sweep_every, canaries.sweep),
             Job("replay", settings.sweep_every, Replay(loop).sweep),
             Job("rights", settings.sweep_every, answers.sweep),
+            *([Job("month-reports", _MONTHS_EVERY, scheduled.sweep)] if scheduled.to else []),
         ],
         routes=[*ROUTES, *reading.ROUTES, *deciding.ROUTES, *RIGHTS_ROUTES],
         on_start=Activation(registry, policies, outbox, clock).run,
@@ -105,13 +121,12 @@ def build(settings: Settings) -> Service:
             "registry": registry,
             "outbox": outbox,
             "clock": clock,
-            "master_log": MasterLog(settings.audit_log_url, settings.audit_log_token),
+            "master_log": reports.master_log,
+            "reports": reports,
             "looks": Looks(outbox, clock, "retention"),
             "holds": Holds(outbox, clock),
             "guard": Guard(outbox, clock, limits),
             "planner": Planner(in_force, outbox, clock),
-            "kafka": settings.kafka,
-            "topic_prefix": settings.topic_prefix,
             "rights": rights,
             "answers": answers,
         },

@@ -8,6 +8,7 @@ from typing import Any, Final, assert_never
 from retention.calendar import civil_day, day_after, start_of
 from retention.explanation import Phrase, Translate, say
 from retention.policy import Policy
+from retention.rights_rules import Clock
 from retention.rule import (
     Bfl72,
     Bfl76Original,
@@ -153,8 +154,8 @@ class Report:
     Attributes:
         made_at: Told to who looks at the page; no file has it, so that who asks again for the same
             gets the same bytes.  When a file was issued, the master log says.
-        looks: How often, and for what, personal content of the master log was shown; None if the
-            log could not be asked.
+        looks: How often, and for what, somebody was shown what tells of people; None if the log,
+            which has a note of each, could not be asked.
         topics: Topics that keep events for longer than declared; None if the broker could not be
             asked.
     """
@@ -165,6 +166,7 @@ class Report:
     falls_due: Rows
     holds: Rows
     erasures: Rows
+    requests: Rows
     policy_changes: Rows
     looks: Rows | None = None
     topics: Rows | None = None
@@ -182,6 +184,49 @@ class Report:
     def purged(self) -> int:
         """Records that are gone, erased or anonymised, in the period."""
         return sum(line.gone for line in self.lines)
+
+    @property
+    def requests_open(self) -> int:
+        """Requests of persons that wait for their answer."""
+        return sum(row["stands"] in {"open", "waits"} for row in self.requests)
+
+    @property
+    def requests_late(self) -> int:
+        """Requests of persons answered after their day, or not answered yet although it is past."""
+        return sum(row["days_late"] > 0 for row in self.requests)
+
+
+def request_on(day: date, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a request of a person stood at the end of *day*, and its clock.
+
+    Args:
+        day: What came later is left out, but for decisions: they carry no day.
+        row: Its facts as they are known now.
+    """
+    known = {n: row[n] if row[n] and row[n] <= day else None for n in _STEPS_OF_REQUEST}
+    clock = Clock(row["received_on"], known["asked_on"], known["shown_on"], known["extended_on"])
+    answered: date | None = known["answered_on"]
+    if row["state"] == "withdrawn":
+        stands = "withdrawn"
+    elif answered:
+        stands = "refused" if row["state"] == "refused" else "answered"
+    else:
+        stands = "waits" if clock.stands_still else "open"
+    late = (answered or day) - clock.due if clock.due and stands != "withdrawn" else timedelta(0)
+    return {
+        **{name: row[name] for name in ("case_id", "right", "channel", "received_on")},
+        "stands": stands,
+        "due_on": clock.due,
+        "extended_on": clock.extended_on,
+        "days_waited": clock.waited,
+        "answered_on": answered,
+        "days_late": max(late.days, 0),
+        "decided_by": row["decided_by"] if answered else None,
+        "approved_by": row["approved_by"] if answered else None,
+    }
+
+
+_STEPS_OF_REQUEST: Final = ("asked_on", "shown_on", "extended_on", "answered_on")
 
 
 def in_words(rule: Rule) -> Phrase:  # noqa: PLR0911 - one for each rule

@@ -18,7 +18,9 @@ from shared import logs
 SOURCE: Final = "//gallra/retention"
 """The ``ce_source`` of this service's events."""
 
-_LOOK: Final = "audit.access.v1"
+_LOOKS: Final = ("audit.access.v1", "ops.personal-data.viewed.v1")
+"""Actions that are looks: at the log itself, and into the other services."""
+
 _AT_ONCE: Final = 10_000
 
 _log = logs.get(__name__)
@@ -57,31 +59,29 @@ class MasterLog:
         return found
 
     async def looks(self, start: datetime, end: datetime) -> Rows | None:
-        """Return for what personal content of the log was shown from *start* up to *end*.
+        """Return for what people were shown what tells of others, from *start* up to *end*.
 
         None while the log cannot be asked, or does not let us see.
         """
-        params = {
-            "format": "jsonl",
-            "action": _LOOK,
-            "from": start.isoformat(),
-            "to": end.isoformat(),
-        }
+        span = {"format": "jsonl", "from": start.isoformat(), "to": end.isoformat()}
         counted: Counter[str] = Counter()
         shown: Counter[str] = Counter()
         async with self._client() as client:
             try:
-                async with client.stream("GET", "/api/v1/exports", params=params) as answer:
-                    answer.raise_for_status()
-                    async for line in answer.aiter_lines():
-                        look = json.loads(line)["parts"]["what"]
-                        counted[look["purpose"]] += 1
-                        shown[look["purpose"]] += look["count"]
+                for action in _LOOKS:
+                    params = {**span, "action": action}
+                    async with client.stream("GET", "/api/v1/exports", params=params) as answer:
+                        answer.raise_for_status()
+                        async for line in answer.aiter_lines():
+                            said = json.loads(line)["parts"]["what"]
+                            look = said.get("data", said)
+                            counted[look["purpose"]] += 1
+                            shown[look["purpose"]] += look["count"]
             except httpx.HTTPError:
                 _log.warning("the audit-log cannot be asked for looks")
                 return None
         return [
-            {"purpose": purpose, "looks": number, "entries": shown[purpose]}
+            {"purpose": purpose, "looks": number, "shown": shown[purpose]}
             for purpose, number in sorted(counted.items())
         ]
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import typst
 
 from retention.findings import Report
+from retention.rights_letter import RIGHTS
 from retention.tables import as_json
 from shared.canonical import canonical, digest
 from shared.wording import Language, translations, translator
@@ -52,6 +53,7 @@ def as_pdf(report: Report, attached: Evidence, language: Language) -> bytes:
         "language": language,
         "words": dict(translations("retention", language)),
         "why": {line.policy.category: line.why_in(translate) for line in report.lines},
+        "rights": {right: words.said(translate) for right, words in RIGHTS.items()},
         "evidence": attached.sha256,
     }
     return typst.compile(

@@ -15,6 +15,7 @@ from retention.findings import (
     Report,
     Rows,
     Span,
+    request_on,
 )
 from retention.policy import Policy
 from shared.postgres import Connection
@@ -72,6 +73,10 @@ async def make(
         falls_due=await report_store.fall_due(tx, period.as_of, period.at),
         holds=await report_store.holds(tx, period.at),
         erasures=await report_store.erasures(tx, period.at),
+        requests=[
+            request_on(period.as_of, row)
+            for row in await report_store.requests(tx, period.start, period.end, period.as_of)
+        ],
         policy_changes=await report_store.policy_changes(tx, *period.instants),
         looks=looks,
         topics=topics,

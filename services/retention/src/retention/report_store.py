@@ -148,6 +148,29 @@ async def erasures(tx: Connection, at: datetime) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
+async def requests(tx: Connection, start: date, end: date, as_of: date) -> list[dict[str, Any]]:
+    """Return the requests of persons that were open on *as_of*, or answered from *start* to *end*.
+
+    Those that were withdrawn, if they came in that time: when they were, nobody needs to know.
+    """
+    rows = await tx.fetch(
+        """
+        SELECT id AS case_id, claim AS right, channel, state, received_on, asked_on, shown_on,
+               extended_on, answered_on, decided_by, approved_by
+          FROM rights_case
+         WHERE received_on <= $3 AND NOT quarantined
+           AND CASE WHEN state = 'withdrawn' THEN received_on BETWEEN $1 AND $2
+                    ELSE answered_on IS NULL OR answered_on > $3 OR answered_on BETWEEN $1 AND $2
+               END
+      ORDER BY received_on, id
+        """,
+        start,
+        end,
+        as_of,
+    )
+    return [dict(row) for row in rows]
+
+
 async def policy_changes(tx: Connection, start: datetime, end: datetime) -> list[dict[str, Any]]:
     """Return the versions of policies put in force from *start* up to *end*, and by whom."""
     rows = await tx.fetch(

@@ -2,10 +2,16 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 
-from shared.settings import Seconds, ServiceSettings
+from shared.events.model import Email
+from shared.settings import Seconds, ServiceSettings, listed
+from shared.wording import Language
+
+Addresses = Annotated[tuple[Email, ...], BeforeValidator(listed)]
+"""Addresses of mail, written with commas between them."""
 
 
 class Settings(ServiceSettings):
@@ -34,6 +40,15 @@ class Settings(ServiceSettings):
     )
     fetch_within: Seconds = Field(
         default=timedelta(days=14), description="How long a copy of personal data can be fetched."
+    )
+    report_to: Addresses = Field(
+        default=(), description="Who is sent the report of each month; none: nobody."
+    )
+    report_language: Language = "en"
+    console_url: str = Field(
+        default="http://127.0.0.1:8080",
+        pattern=r"^https?://[^\s/]+$",
+        description="Where people read reports.",
     )
     sweep_every: Seconds = Field(
         default=timedelta(minutes=1), description="Pause between searches for what is due."

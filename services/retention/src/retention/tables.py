@@ -34,16 +34,23 @@ def tables(report: Report) -> list[Table]:
     """Return all that a report says, as tables without any nesting."""
     span = report.period
     counted = ("held", "due", "overdue", "held_back")
-    totals = [*map(report.total, counted), report.purged]
+    asked = ("requests_open", "requests_late")
+    totals = [
+        *map(report.total, counted),
+        report.purged,
+        report.requests_open,
+        report.requests_late,
+    ]
     head: Sequence[Cell] = (span.start, span.end, span.as_of, report.ahead, *totals)
     return [
-        Table("report", (*_SPAN, *counted, "purged"), [head]),
+        Table("report", (*_SPAN, *counted, "purged", *asked), [head]),
         Table("categories", _CATEGORY, [_category(line) for line in report.lines]),
         _table("falls_due", _FALLS_DUE, report.falls_due),
         Table("unconfirmed", ("category", "holder", "records"), list(_unconfirmed(report))),
         Table("purges", _PURGE, [row for line in report.lines for row in _purges(line)]),
         Table("inventories", _INVENTORY, list(_inventories(report))),
         _table("holds", _HOLD, report.holds),
+        _table("rights_requests", _REQUEST, report.requests),
         Table("erasure_requests", _ERASURE, list(_erasures(report))),
         _table("policy_changes", _CHANGE, report.policy_changes),
         _table("looks", _LOOK, report.looks),
@@ -67,12 +74,16 @@ _HOLD: Final = (
     "reason", "review_on", "placed_by", "placed_at", "release_asked_by", "released_by",
     "protects_until",
 )  # fmt: skip
+_REQUEST: Final = (
+    "case_id", "right", "channel", "received_on", "stands", "due_on", "extended_on", "days_waited",
+    "answered_on", "days_late", "decided_by", "approved_by",
+)  # fmt: skip
 _ERASURE: Final = ("category", "waiting", "kept", "first_accepted_on", "done")
 _CHANGE: Final = (
     "category", "version", "activated_at", "sha256", "plan", "first_by", "first_at", "second_by",
     "second_at",
 )  # fmt: skip
-_LOOK: Final = ("purpose", "looks", "entries")
+_LOOK: Final = ("purpose", "looks", "shown")
 _TOPIC: Final = ("topic", "setting", "declared", "found")
 
 

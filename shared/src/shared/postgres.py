@@ -1,7 +1,8 @@
 """Connections to PostgreSQL."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
@@ -12,6 +13,12 @@ if TYPE_CHECKING:  # generic in the stubs only
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
 else:
     Pool = Connection = object
+
+
+beginning: ContextVar[Callable[[Connection], Awaitable[None]] | None] = ContextVar(
+    "beginning", default=None
+)
+"""What each transaction of a task does first: so a request notes its key with its work."""
 
 
 @asynccontextmanager
@@ -41,6 +48,8 @@ async def open_pool(dsn: str, application: str) -> AsyncGenerator[Pool]:
 async def transaction(pool: Pool) -> AsyncGenerator[Connection]:
     """Lend a connection whose transaction commits if the block ends without an exception."""
     async with pool.acquire() as connection, connection.transaction():
+        if begin := beginning.get():
+            await begin(connection)
         yield connection
 
 

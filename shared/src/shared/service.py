@@ -28,6 +28,7 @@ from shared.outbox import make_producer, relay
 from shared.postgres import Pool, open_pool
 from shared.schedule import Schedule
 from shared.settings import ServiceSettings, SettingsError
+from shared.web import once
 from shared.web.access import OPEN, Access, guard
 from shared.web.frame import (
     CONTENT_POLICY,
@@ -118,7 +119,7 @@ def make_app(service: Service) -> Litestar:
         route_handlers=[
             *health_routes(ready),
             static_files("shared.web"),
-            *documented(service.routes),
+            *documented(once.once_each(service.routes)),
         ],
         lifespan=[lifespan],
         dependencies=service.dependencies,
@@ -137,6 +138,7 @@ def make_app(service: Service) -> Litestar:
             engine=JinjaTemplateEngine,
         ),
         response_headers=headers(CONTENT_POLICY),
+        before_send=[once.remember],
         logging_config=None,  # ours stands
         plugins=[ProblemDetailsPlugin(PROBLEMS)],
     )
@@ -145,8 +147,11 @@ def make_app(service: Service) -> Litestar:
 
 def _schedule(service: Service, pool: Pool) -> Schedule:
     schedule = Schedule()
-    outbox = Job("measure-outbox", timedelta(seconds=5), _measure_outbox)
-    for job in (*service.jobs, outbox):
+    own = (
+        Job("measure-outbox", timedelta(seconds=5), _measure_outbox),
+        Job("forget-request-keys", timedelta(hours=1), once.forget),
+    )
+    for job in (*service.jobs, *own):
 
         async def run(job: Job = job) -> object:
             return await job.work(pool)

@@ -346,6 +346,7 @@ async def producers(state: State) -> dict[str, Any]:
     media_type=TEXT,
     status_code=200,
     roles={"producer"},
+    own_key=True,  # an event has an id of its own
     responses={_ACCEPTED: ResponseSpec(str, description="The proof comes later", media_type=TEXT)},
 )
 async def ingest(request: Asked, state: State) -> Response[str]:

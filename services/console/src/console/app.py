@@ -108,7 +108,7 @@ def build(settings: Settings) -> Litestar:
         guards=[allowed],
         dependencies={
             "view": Provide(view_of, sync_to_thread=False),
-            "backend": Provide(backend_of, sync_to_thread=False),
+            "backend": Provide(backend_of),
         },
         state=State(
             {

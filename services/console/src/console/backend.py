@@ -39,9 +39,9 @@ class Services:
     signer: Signer
     clock: Clock
 
-    def asked_by(self, person: Person) -> "Backend":
-        """Return the services as *person* may ask them."""
-        return Backend(self, person)
+    def asked_by(self, person: Person, once: str = "") -> "Backend":
+        """Return the services as *person* may ask them; see :class:`Backend` for *once*."""
+        return Backend(self, person, once)
 
 
 @asynccontextmanager
@@ -59,10 +59,15 @@ async def connected(
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What one person asks of the services."""
+    """What one person asks of the services.
+
+    Attributes:
+        once: Of the form that was sent: a form that is sent twice does one thing.
+    """
 
     services: Services
     person: Person
+    once: str = ""
 
     async def get(self, service: Name, path: str, params: Params | None = None) -> Any:
         """Return what a service answers.
@@ -85,7 +90,8 @@ class Backend:
 
     async def post(self, service: Name, path: str, body: Any = None) -> Any:
         """Have a service do something."""
-        return (await self._send(service, "POST", path, json=body)).json()
+        headers = {"idempotency-key": self.once} if self.once else {}
+        return (await self._send(service, "POST", path, headers=headers, json=body)).json()
 
     async def download(self, service: Name, path: str, params: Params | None = None) -> Stream:
         """Return a file of a service, handed on as it comes."""
@@ -111,10 +117,18 @@ class Backend:
         headers["cache-control"] = "no-store"
         return Stream(body(), headers=headers, media_type=answer.headers["content-type"])
 
-    async def _send(self, service: Name, method: str, path: str, **more: Any) -> httpx.Response:
+    async def _send(
+        self,
+        service: Name,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> httpx.Response:
         client = self.services.clients[service]
+        headers = {**self._headers(), **(headers or {})}
         try:
-            answer = await client.request(method, path, headers=self._headers(), **more)
+            answer = await client.request(method, path, headers=headers, **more)
         except httpx.TransportError as error:
             _away(service, error)
         if answer.is_error:

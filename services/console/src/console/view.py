@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, tzinfo
 from functools import cached_property
 from typing import Any, Final, Literal, cast
 from urllib.parse import parse_qsl, urlencode
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_timedelta
@@ -97,6 +98,7 @@ class View:
             "when": self.when,
             "number": self.number,
             "url": url,
+            "once": once,
             "here": self.here,
             **content,
         }
@@ -176,10 +178,16 @@ def view_of(request: Asked) -> View:
     return View.of(request)
 
 
-def backend_of(request: Asked) -> Backend:
+async def backend_of(request: Asked) -> Backend:
     """Return the services as who sent *request* may ask them; a Litestar dependency."""
     services: Services = request.app.state.services
-    return services.asked_by(request.user)
+    form: Mapping[str, Any] = await request.form() if request.method == "POST" else {}
+    return services.asked_by(request.user, str(form.get("once") or ""))
+
+
+def once() -> Markup:
+    """Return what makes a form one that does its work once, however often it is sent."""
+    return Markup('<input type="hidden" name="once" value="{}">').format(uuid4())
 
 
 Seen = NamedDependency[View]

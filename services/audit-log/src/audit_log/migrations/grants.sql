@@ -10,3 +10,4 @@ GRANT SELECT, INSERT, DELETE ON payload TO gallra_audit_log;
 GRANT UPDATE (actor, target, outcome, channel, who, what, network,
               who_digest, what_digest, network_digest) ON payload TO gallra_audit_log;
 GRANT EXECUTE ON FUNCTION open_month TO gallra_audit_log;
+GRANT SELECT, INSERT, UPDATE, DELETE ON request_key TO gallra_audit_log;

@@ -8,3 +8,4 @@ GRANT SELECT, UPDATE ON announced, relay TO gallra_notifier;
 GRANT SELECT, INSERT ON delivery_change TO gallra_notifier;
 GRANT UPDATE (reply) ON delivery_change TO gallra_notifier;
 GRANT SELECT, INSERT, UPDATE ON alert_track, alert_silence, alert_notice, alert_pulse TO gallra_notifier;
+GRANT SELECT, INSERT, UPDATE, DELETE ON request_key TO gallra_notifier;

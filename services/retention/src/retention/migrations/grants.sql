@@ -26,3 +26,4 @@ GRANT SELECT, INSERT, UPDATE ON purge_chunk_seen TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE, DELETE ON rights_case, rights_decision, rights_task TO gallra_retention;
 GRANT SELECT, INSERT, DELETE ON rights_erasure TO gallra_retention;
 GRANT SELECT, INSERT ON month_report TO gallra_retention;
+GRANT SELECT, INSERT, UPDATE, DELETE ON request_key TO gallra_retention;

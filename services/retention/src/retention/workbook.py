@@ -8,7 +8,8 @@ from xlsxwriter import Workbook  # pyright: ignore[reportMissingTypeStubs]
 
 from retention.explanation import Translate
 from retention.findings import Report
-from retention.tables import Cell, Table, tables
+from retention.tables import Table, tables
+from shared.spreadsheet import Cell
 
 _TITLES: Final = {
     "report": "Report",

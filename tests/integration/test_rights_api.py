@@ -56,6 +56,18 @@ async def entered(http: httpx.AsyncClient, right: str, **more: Any) -> str:
     return (await post(http, "", 201, **given))["id"]
 
 
+async def test_a_case_may_be_named_with_a_slash(
+    retention: Retention, http: httpx.AsyncClient
+) -> None:
+    await retention.take(cases.request("erase", request_id="2026/17"))
+    assert (await shown(http, "/2026%2F17"))["id"] == "2026/17"
+    assert (await shown(http, "/2026%2f17"))["id"] == "2026/17"
+    confirmed = await post(http, "/2026%2F17/identity", step="confirm", by="anna")
+    assert (confirmed["id"], confirmed["state"]) == ("2026/17", "open")
+    assert (await http.get("/api/v1/rights/2026%1F17")).is_success, "no name has that character"
+    assert (await http.get("/api/v1/rights/2026%252F17")).status_code == httpx.codes.NOT_FOUND
+
+
 async def test_a_letter_is_entered_decided_and_answered(
     retention: Retention, http: httpx.AsyncClient, exports: Exports
 ) -> None:

@@ -77,6 +77,16 @@ async def test_a_reference_cannot_lead_to_another_route_of_a_service() -> None:
     assert any(b"m%3Fstate%3Dx%23" in request.url.raw_path for request in asked)
 
 
+async def test_a_name_may_hold_a_slash() -> None:
+    asked: list[Any] = []
+    async with browser(console(answers("x"), asked), "auditor") as http:
+        page = await http.get("/rights/2026%2F17?lang=sv")
+        other = await http.get("/rights/2026/17")
+    assert {request.url.raw_path for request in asked} == {b"/api/v1/rights/2026%2F17"}
+    assert 'href="/rights/2026%2F17?lang=en"' in page.text
+    assert other.is_client_error
+
+
 async def test_a_service_that_is_away_leaves_the_rest_of_the_overview() -> None:
     async with browser(console({}), "auditor") as http:
         page = await http.get("/")

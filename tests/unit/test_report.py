@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pypdf import PdfReader
 from tests.hostile import FORMULAS, is_formula
 
@@ -195,6 +197,25 @@ def test_no_cell_of_a_workbook_is_a_formula(text: str) -> None:
     assert b"<f>" not in written
     assert b"hyperlink" not in written.lower().replace(b"=hyperlink(", b"")
     assert not any("externalLink" in name or "connections" in name for name in book.namelist())
+
+
+ODD = "中文 日本 \N{FULLWIDTH EQUALS SIGN}1 👍🏽 \N{RIGHT-TO-LEFT OVERRIDE}x\x1b\x85 שלום мир"
+
+
+def test_what_the_fonts_cannot_show_is_written_down() -> None:
+    made = replace(report(ODD), requests=[request_on(DAY, asked_for(ODD, DAY))])
+    reader = PdfReader(io.BytesIO(pdf(made)))
+    said = "".join(page.extract_text() for page in reader.pages)
+    assert "[U+4E2D][U+6587]" in said
+    assert "мир" in said
+    rows = json.loads(reader.attachments["report.json"][0])
+    assert rows["holds"][0]["reason"] == ODD, "what is attached is as it was"
+
+
+@given(text=st.text(max_size=20))
+@settings(max_examples=50, deadline=None)
+def test_there_is_nothing_that_it_cannot_be_given(text: str) -> None:
+    assert pdf(report(text)).startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("text", ["#panic()", '$x^2$ *bold* #read("/etc/passwd")', "]#import"])

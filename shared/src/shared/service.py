@@ -33,6 +33,8 @@ from shared.web.access import OPEN, Access, guard
 from shared.web.frame import (
     CONTENT_POLICY,
     PROBLEMS,
+    App,
+    Names,
     answers,
     folder,
     headers,
@@ -115,7 +117,7 @@ def make_app(service: Service) -> Litestar:
                     yield
                 schedule.stop()
 
-    app = Litestar(
+    app = App(
         route_handlers=[
             *health_routes(ready),
             static_files("shared.web"),
@@ -139,6 +141,7 @@ def make_app(service: Service) -> Litestar:
         ),
         response_headers=headers(CONTENT_POLICY),
         before_send=[once.remember],
+        middleware=[Names()],
         logging_config=None,  # ours stands
         plugins=[ProblemDetailsPlugin(PROBLEMS)],
     )

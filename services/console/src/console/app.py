@@ -40,7 +40,15 @@ from shared import logs
 from shared.clock import SystemClock
 from shared.postgres import open_pool
 from shared.settings import SettingsError
-from shared.web.frame import answers, folder, headers, schema_is_current, static_files
+from shared.web.frame import (
+    App,
+    Names,
+    answers,
+    folder,
+    headers,
+    schema_is_current,
+    static_files,
+)
 from shared.web.health import health_routes
 
 _CONTENT_POLICY: Final = (
@@ -98,7 +106,7 @@ def build(settings: Settings) -> Litestar:
     async def ready() -> list[str]:
         return [] if await answers(app.state.pool) else ["database"]
 
-    app = Litestar(
+    app = App(
         route_handlers=[
             *health_routes(ready),
             static_files("shared.web", "console"),
@@ -122,6 +130,7 @@ def build(settings: Settings) -> Litestar:
             }
         ),
         middleware=[
+            Names(),
             RateLimitConfig(
                 rate_limit=("minute", _PER_MINUTE),
                 exclude=_UNGUARDED,

@@ -22,6 +22,7 @@ from console.backend import Backend, Services
 from console.navigation import Place
 from console.person import Person
 from shared.web.access import Role
+from shared.web.frame import path_of
 from shared.wording import ENGLISH, Language, translator
 
 Zone = Literal["stockholm", "utc"]
@@ -70,7 +71,7 @@ class View:
             person=scope.get("user"),
             language=language,
             zone=zone if zone in _ZONES else "stockholm",
-            path=scope["path"],
+            path=path_of(connection.scope),
             query={name: value for name, value in query.items() if name not in _BARE},
             chosen=chosen,
             secure=state.secure,

@@ -13,6 +13,7 @@ from typing import Any, Final
 import typst
 
 from retention.findings import Report
+from retention.glyphs import shown
 from retention.rights_letter import RIGHTS
 from retention.tables import as_json
 from shared.canonical import canonical, digest
@@ -62,6 +63,7 @@ def as_pdf(report: Report, attached: Evidence, language: Language) -> bytes:
         sys_inputs={
             "said": json.dumps(said),
             "rows": attached.rows.decode(),
+            "shown": json.dumps(shown(json.loads(attached.rows))),
             "checkpoint": attached.checkpoint.decode(),
             "proofs": attached.proofs.decode(),
         },

@@ -6,6 +6,7 @@ from typing import Final
 
 import typst
 
+from retention.glyphs import shown
 from retention.policy import Policies
 from retention.rights_letter import Answer, as_parts
 from shared.wording import Language
@@ -15,7 +16,7 @@ _SOURCE: Final = files("retention").joinpath("templates", "answer.typ")
 
 def as_pdf(answer: Answer, policies: Policies, language: Language) -> bytes:
     """Return the answer as a PDF; what stands in it is data, never source to be set."""
-    letter = {"language": language, **as_parts(answer, policies, language)}
+    letter = shown({"language": language, **as_parts(answer, policies, language)})
     return typst.compile(
         _SOURCE.read_bytes(),
         ignore_system_fonts=True,  # the same letters on every machine

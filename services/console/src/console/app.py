@@ -17,6 +17,7 @@ from litestar.response import Redirect, Template
 from litestar.template import TemplateConfig
 
 from console import (
+    dead_letters,
     deadlines,
     holds,
     log,
@@ -52,7 +53,7 @@ _PER_MINUTE: Final = 600
 _log = logs.get(__name__)
 _MODULES: Final = (
     overview, deadlines, policies, purges, holds, rights, log, notifications, reports, operations,
-    sign_in,
+    dead_letters, sign_in,
 )  # fmt: skip
 
 

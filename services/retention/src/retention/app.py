@@ -112,6 +112,7 @@ def build(settings: Settings) -> Service:
             "planner": Planner(in_force, outbox, clock),
             "kafka": settings.kafka,
             "topic_prefix": settings.topic_prefix,
+            "alert_after": settings.alert_after,
             "rights": rights,
             "answers": answers,
         },

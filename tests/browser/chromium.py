@@ -56,6 +56,9 @@ def places(page: Page, console: str) -> list[str]:
     ):
         page.goto(console + listed)
         found += _hrefs(page, one)[:1]
+    if "/notifications/deliveries/" in found[-1]:
+        page.goto(console + found[-1])
+        found += _hrefs(page, "dd a[href^='/notifications/recipients/']")
     return list(dict.fromkeys(found))
 
 

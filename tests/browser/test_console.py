@@ -259,6 +259,17 @@ def test_an_operator_lets_a_dead_letter_go_and_a_viewer_sees_none(page: Page, co
     expect(page.get_by_role("heading", name="Forbidden")).to_be_visible()
 
 
+def test_what_a_recipient_chose_is_shown(page: Page, console: str) -> None:
+    sign_in(page, console, "operator")
+    page.goto(f"{console}/notifications/deliveries?type=news")
+    page.locator("td a[href^='/notifications/deliveries/']").first.click()
+    page.get_by_role("link", name="what this recipient chose").click()
+    news = page.locator("#preferences ~ .scroll tbody tr", has_text="news")
+    expect(news).to_contain_text("yes")
+    expect(page.get_by_role("heading", name="What is not sent to this address")).to_be_visible()
+    expect(page.locator("main")).not_to_contain_text("@")
+
+
 @pytest.mark.parametrize("form", ["PDF", "XLSX", "CSV", "JSONL", "JSON"])
 def test_each_report_is_downloaded(page: Page, console: str, form: str) -> None:
     sign_in(page, console, "viewer")

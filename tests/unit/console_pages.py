@@ -231,6 +231,24 @@ def answers(text: str) -> dict[str, Any]:
         "/api/v1/messages/m/unreached": {"customers": [text], "cursor": None},
         "/api/v1/deliveries": {"deliveries": [delivery], "cursor": "c"},
         f"/api/v1/deliveries/{ID}": delivery,
+        "/api/v1/recipients/r": {
+            "recipient": text,
+            "contacts": [{
+                "customer_id": text, "contact_id": text, "roles": [text], "locale": "sv",
+                "kind": "person", "verified": True, "restricted": True, "bases": {text: text},
+            }],
+            "preferences": [
+                {"name": text, "mandatory": False, "sent": False, "reason": text,
+                 "basis_since": AT},
+                {"name": text, "mandatory": True, "sent": True, "reason": None,
+                 "basis_since": None},
+            ],
+            "suppressions": [
+                {"record_id": ID, "scope": text, "reason": text, "since": AT,
+                 "may_be_lifted": may}
+                for may in (True, False)
+            ],
+        },
         "/api/v1/alerts": {"alerts": [alert]},
         "/api/v1/silences": {"silences": []},
         "/api/v1/alert-notices": {"notices": [{
@@ -277,8 +295,8 @@ PAGES = (
     "/", "/deadlines", "/deadlines?view=calendar", "/deadlines/crm/lead.form/r", "/policies",
     "/policies/lead.form", "/purges", f"/purges/{ID}", "/holds", "/rights", "/rights/r-1", "/log",
     "/log?q=nonsense", "/log/7", "/log/checkpoints", "/notifications", "/notifications/messages/m",
-    "/notifications/deliveries", f"/notifications/deliveries/{ID}", "/reports", "/operations",
-    "/operations/dead-letters", "/operations/topics",
-    "/sign-in", "/signed-out",
+    "/notifications/deliveries", f"/notifications/deliveries/{ID}", "/notifications/recipients/r",
+    "/reports", "/operations", "/operations/dead-letters", "/operations/topics", "/sign-in",
+    "/signed-out",
 )  # fmt: skip
 """Every page, as :func:`answers` has what it shows."""

@@ -43,6 +43,8 @@ MATRIX: dict[str, set[str]] = {
     "GET /notifications/messages/m": PERSONAL | {"operator"},
     "GET /notifications/deliveries": PERSONAL | {"operator"},
     f"GET /notifications/deliveries/{ID}": PERSONAL | {"operator"},
+    "GET /notifications/recipients/r": PERSONAL | {"operator"},
+    f"POST /notifications/recipients/r/lift/{ID}": {"compliance", "dpo", "operator"},
     "POST /notifications/find": PERSONAL | {"operator"},
     f"POST /notifications/deliveries/{ID}/resend": {"compliance", "dpo", "operator"},
     f"POST /notifications/deliveries/{ID}/send-again": {"compliance", "dpo", "operator"},

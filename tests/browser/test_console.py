@@ -211,11 +211,12 @@ def test_an_operator_sends_a_dead_letter_again_once_its_cause_is_mended(
     page: Page, stack: Stack, console: str
 ) -> None:
     ref = {"holder": "crm", "category": "lead.form", "record_id": f"lead-{uuid4()}"}
-    publish(stack, "anchored", ref, anchor_id="a-1", kind="submitted", date="2026-11-20")
+    told = {"anchor_id": "a-1", "kind": "submitted", "date": "2026-11-20", "vat_scheme": "oss"}
+    publish(stack, "anchored", ref, **told)
     sign_in(page, console, "operator")
     page.goto(f"{console}/operations/dead-letters?code=unknown-reference")
     row = reloaded(page, page.locator("#letters ~ .scroll tbody tr"))
-    expect(row).to_contain_text("no such record is registered")
+    expect(row).to_contain_text("the record is not registered")
     expect(page.locator("main")).not_to_contain_text(ref["record_id"])
 
     publish(stack, "registered", ref, entity="provider-ab")

@@ -41,7 +41,10 @@ def places(page: Page, console: str) -> list[str]:
     found = ["/"]
     page.goto(f"{console}/")
     found += _hrefs(page, ".menu a")
-    found += ["/deadlines?view=calendar", "/notifications/deliveries"]
+    found += [
+        "/deadlines?view=calendar", "/notifications/deliveries", "/operations/dead-letters",
+        "/operations/topics",
+    ]  # fmt: skip
     for listed, one in (
         ("/deadlines?status=on-hold", "td a[href^='/deadlines/']"),
         ("/policies", "td a[href^='/policies/']"),
@@ -53,6 +56,9 @@ def places(page: Page, console: str) -> list[str]:
     ):
         page.goto(console + listed)
         found += _hrefs(page, one)[:1]
+    if "/notifications/deliveries/" in found[-1]:
+        page.goto(console + found[-1])
+        found += _hrefs(page, "dd a[href^='/notifications/recipients/']")
     return list(dict.fromkeys(found))
 
 

@@ -48,7 +48,9 @@ def _name(path: str) -> str:
         return "calendar"
     if len(parts) == 1:
         return parts[0] or "overview"
-    if parts == ["log", "checkpoints"] or (len(parts) == 2 and parts[0] == "notifications"):
+    if parts == ["log", "checkpoints"] or (
+        len(parts) == 2 and parts[0] in {"notifications", "operations"}
+    ):
         return parts[1]
     return kinds.get(parts[0]) or parts[1].rstrip("s").replace("deliverie", "delivery")
 

@@ -1,21 +1,24 @@
 """The console in a real browser, over the whole stack after the demo ran."""
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from confluent_kafka import Producer
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, expect
 from tests.browser.chromium import PROGRAM, chromium, places, sign_in
 from tests.conftest import new_folder, running
 from tests.live import eventually
 
 from gallra.stack.provider import SECOND, USERS
-from gallra.stackfile import read
+from gallra.stackfile import Stack, read
 
 pytestmark = pytest.mark.skipif(
     not PROGRAM.exists(), reason=f"there is no {PROGRAM}: apt-get install chromium"
@@ -46,16 +49,19 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def console() -> Iterator[str]:
-    """Return the address of a console that has something to show.
-
-    Its stack is its own: policies are changed here.
-    """
+def stack() -> Iterator[Stack]:
+    """Return a stack that has something to show, of our own: policies are changed here."""
     with new_folder() as folder:
         for data in running(folder):
             command = [sys.executable, "-m", "gallra", "demo", "--data", str(data), "--json"]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=250)
-            yield read(data).urls["console"]
+            yield read(data)
+
+
+@pytest.fixture(scope="module")
+def console(stack: Stack) -> str:
+    """Return the address of the console."""
+    return stack.urls["console"]
 
 
 @pytest.fixture
@@ -110,6 +116,23 @@ def test_a_hold_is_placed_by_one_and_lifted_by_two(page: Page, console: str) -> 
     page.goto(f"{console}/holds")
     row.get_by_role("button", name="Agree to lift it").click()
     expect(row).to_contain_text("protects until")
+
+
+def test_a_form_that_is_sent_twice_does_one_thing(page: Page, console: str) -> None:
+    sign_in(page, console, "compliance")
+    page.goto(f"{console}/holds")
+    place = page.locator("#place")
+    filled = place.locator("[name]").evaluate_all("all => all.map(e => [e.name, e.value])")
+    review = str(datetime.now(UTC).date() + timedelta(days=90))
+    form = {**dict(filled), "reason": "sent twice", "review_on": review, "customer_id": "c-twice"}
+    for _ in range(2):
+        assert page.request.post(f"{console}/holds", form=form).ok
+    page.goto(f"{console}/holds")
+    expect(page.locator("tr", has_text="sent twice")).to_have_count(1)
+    with_another = {**form, "once": "of-another-page", "reason": "sent anew"}
+    assert page.request.post(f"{console}/holds", form=with_another).ok
+    page.goto(f"{console}/holds")
+    expect(page.locator("tr", has_text="sent anew")).to_have_count(1)
 
 
 def test_a_policy_is_changed_by_one_and_approved_by_two(page: Page, console: str) -> None:
@@ -182,6 +205,87 @@ def test_a_purge_is_followed_to_its_certificate(page: Page, console: str) -> Non
     with page.expect_download() as download:
         page.locator("a[download]").first.click()
     assert b"proof" in Path(download.value.path()).read_bytes()
+
+
+def publish(stack: Stack, what: str, ref: dict[str, str], **content: str) -> None:
+    """Publish an event about a record."""
+    producer = Producer({"bootstrap.servers": stack.kafka})
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": str(uuid4()),
+        "ce_source": "//browser",
+        "ce_type": f"platform.record.{what}.v1",
+        "ce_time": datetime.now(UTC).isoformat(),
+        "content-type": "application/json",
+    }
+    key = "/".join(ref.values())
+    body = json.dumps({**ref, **content})
+    producer.produce("platform.records.v1", body, key, headers=headers)
+    assert producer.flush(60) == 0
+
+
+def test_an_operator_sends_a_dead_letter_again_once_its_cause_is_mended(
+    page: Page, stack: Stack, console: str
+) -> None:
+    ref = {"holder": "crm", "category": "lead.form", "record_id": f"lead-{uuid4()}"}
+    told = {"anchor_id": "a-1", "kind": "submitted", "date": "2026-11-20", "vat_scheme": "oss"}
+    publish(stack, "anchored", ref, **told)
+    sign_in(page, console, "operator")
+    page.goto(f"{console}/operations/dead-letters?code=unknown-reference")
+    row = reloaded(page, page.locator("#letters ~ .scroll tbody tr"))
+    expect(row).to_contain_text("the record is not registered")
+    expect(page.locator("main")).not_to_contain_text(ref["record_id"])
+
+    publish(stack, "registered", ref, entity="provider-ab")
+    deadline = f"{console}/deadlines/{'/'.join(ref.values())}"
+    sign_in(page, console, "auditor")
+    page.goto(deadline)
+    reloaded(page, page.get_by_role("heading", name=ref["record_id"]))
+    expect(page.locator(".head .tag", has_text="scheduled")).to_have_count(0)
+    page.goto(f"{console}/operations/dead-letters?code=unknown-reference")
+    expect(row).to_have_count(1)
+    expect(page.locator("main").get_by_role("button", name="again")).to_have_count(0)
+
+    sign_in(page, console, "operator")
+    page.goto(f"{console}/operations/dead-letters?code=unknown-reference")
+    row.get_by_role("button", name="again").click()
+    expect(page.get_by_role("status")).to_contain_text("1 sent again.")
+    expect(row).to_have_count(0)
+    page.goto(f"{console}/operations/dead-letters?state=redriven&code=unknown-reference")
+    expect(row).to_contain_text("operator@gallra.example")
+
+    sign_in(page, console, "auditor")
+    page.goto(deadline)
+    reloaded(page, page.locator(".head .tag", has_text="scheduled"))
+    page.goto(f"{console}/log?q=action:ops.dead-letters.settled.v1")
+    expect(reloaded(page, page.locator("#found tbody tr"))).to_contain_text(
+        "operator@gallra.example"
+    )
+
+
+def test_an_operator_lets_a_dead_letter_go_and_a_viewer_sees_none(page: Page, console: str) -> None:
+    sign_in(page, console, "operator")
+    page.goto(f"{console}/operations/dead-letters?code=missing-header")
+    row = page.locator("#letters ~ .scroll tbody tr")
+    expect(row).to_have_count(1)
+    row.get_by_text("Let go").click()
+    row.get_by_role("button", name="for good").click()
+    expect(page.get_by_role("status")).to_contain_text("1 let go.")
+    expect(row).to_have_count(0)
+    sign_in(page, console, "viewer")
+    page.goto(f"{console}/operations/dead-letters")
+    expect(page.get_by_role("heading", name="Forbidden")).to_be_visible()
+
+
+def test_what_a_recipient_chose_is_shown(page: Page, console: str) -> None:
+    sign_in(page, console, "operator")
+    page.goto(f"{console}/notifications/deliveries?type=news")
+    page.locator("td a[href^='/notifications/deliveries/']").first.click()
+    page.get_by_role("link", name="what this recipient chose").click()
+    news = page.locator("#preferences ~ .scroll tbody tr", has_text="news")
+    expect(news).to_contain_text("yes")
+    expect(page.get_by_role("heading", name="What is not sent to this address")).to_be_visible()
+    expect(page.locator("main")).not_to_contain_text("@")
 
 
 @pytest.mark.parametrize("form", ["PDF", "XLSX", "CSV", "JSONL", "JSON"])

@@ -224,7 +224,8 @@ def test_a_service_sends_what_it_makes(service: str):
         # Called with fields, for it is a reader that says `case HoldPlaced():`.
         if re.search(rf"(?<!case )\b{e.model.__name__}\((?!\))", source)
     }
-    of_the_shared_package = {"ops.alerts.v1"}  # shared.bus: the alarm about a conflict
+    # shared.bus: the alarm about a conflict; shared.dead_letters: what became of them
+    of_the_shared_package = {"ops.alerts.v1", "ops.decisions.v1"}
     if "PurgeDesk(" in source:
         of_the_shared_package |= {"holders.purge-results.v1", "holders.rights-results.v1"}
     if "Looks(" in source:

@@ -13,11 +13,13 @@ from audit_log.producers import LossWatch
 from shared.events import Data
 from shared.events.gallra import (
     AlertRaised,
+    DeadLettersSettled,
     DeliveryChanged,
     HoldReleased,
     PurgeCommand,
     PurgeCommit,
     PurgePrepare,
+    SuppressionLifted,
 )
 from shared.holder import command_hash
 from shared.inbox import Sight
@@ -73,6 +75,19 @@ async def test_a_mail_to_no_customer_is_registered_purged_and_verified(log: Log)
     assert (verdict.purged, verdict.problems) == (1, [])
     assert await log.pool.fetchval("SELECT count(*) FROM payload WHERE index = 0") == 0
     assert await log.pool.fetchval("SELECT array_agg(customer_id) FROM tenant") == ["c-1"]
+
+
+async def test_what_operators_decide_is_found_by_who_and_what(log: Log) -> None:
+    await log.take(
+        DeadLettersSettled(
+            topic="t", consumer="retention", settled="dropped", letters=("0/1",), by="ops-1"
+        ),
+        SuppressionLifted(record_id="r-1", scope="all", reason="hard-bounce", by="ops-2"),
+    )
+    await log.sign()
+    assert (await log.verdict()).problems == []
+    rows = await log.pool.fetch("SELECT actor, target FROM payload ORDER BY index")
+    assert [tuple(row) for row in rows] == [("ops-1", "t"), ("ops-2", "r-1")]
 
 
 @pytest.mark.parametrize("twice_in_one_batch", [True, False])

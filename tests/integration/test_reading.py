@@ -19,7 +19,11 @@ __all__ = ["retention"]
 
 @pytest.fixture
 async def client(retention: Retention) -> AsyncIterator[httpx.AsyncClient]:
-    parts = {"registry": retention.registry, "clock": retention.clock}
+    parts = {
+        "registry": retention.registry,
+        "clock": retention.clock,
+        "alert_after": timedelta(minutes=15),
+    }
     access = {"without_token": ("viewer",)}
     async with served.client(
         "retention", reading.ROUTES, retention.pool, "http://x", access, **parts

@@ -208,6 +208,7 @@ def answers(text: str) -> dict[str, Any]:
         },
         "/api/v1/holders": {"holders": [{
             "id": text, "title": {"en": text, "sv": text}, "location": "SE", "kind": text,
+            "heard_at": AT, "silent": True,
             "unanswered": {"chunks": 1, "records": 2, "since": AT, "attempts": 3},
             "inventories": [
                 {"category": text, "as_of": AT, "count": 1, "known": 2, "agrees": False}
@@ -233,11 +234,61 @@ def answers(text: str) -> dict[str, Any]:
         "/api/v1/messages/m/unreached": {"customers": [text], "cursor": None},
         "/api/v1/deliveries": {"deliveries": [delivery], "cursor": "c"},
         f"/api/v1/deliveries/{ID}": delivery,
+        "/api/v1/recipients/r": {
+            "recipient": text,
+            "contacts": [{
+                "customer_id": text, "contact_id": text, "roles": [text], "locale": "sv",
+                "kind": "person", "verified": True, "restricted": True, "bases": {text: text},
+            }],
+            "preferences": [
+                {"name": text, "mandatory": False, "sent": False, "reason": text,
+                 "basis_since": AT},
+                {"name": text, "mandatory": True, "sent": True, "reason": None,
+                 "basis_since": None},
+            ],
+            "suppressions": [
+                {"record_id": ID, "scope": text, "reason": text, "since": AT,
+                 "may_be_lifted": may}
+                for may in (True, False)
+            ],
+        },
         "/api/v1/alerts": {"alerts": [alert]},
         "/api/v1/silences": {"silences": []},
         "/api/v1/alert-notices": {"notices": [{
             "at": AT, "kind": text, "receiver": text, "channel": text, "alerts": [text]
         }]},
+        "/api/v1/dead-letters": {
+            "letters": [
+                {"id": ID, "consumer": text, "kept_on": text, "topic": text, "partition": 1,
+                 "offset": 7, "code": text, "reason": text, "set_aside_at": AT,
+                 "settled": None, "settled_at": None, "settled_by": None},
+                {"id": ID, "consumer": text, "kept_on": text, "topic": text, "partition": 1,
+                 "offset": 7, "code": text, "reason": text, "set_aside_at": AT,
+                 "settled": "dropped", "settled_at": AT, "settled_by": text},
+            ],
+            "cursor": ID,
+            "waiting": [
+                {"topic": text, "code": text, "letters": 3, "since": AT, "consumer": text}
+            ],
+        },
+        "/api/v1/vitals": {
+            "outbox": {"waiting": 2, "oldest_seconds": 0.5},
+            "duties": [{"name": text, "process": text, "done_at": AT}],
+            "partitions": [
+                {"topic": text, "partition": n, "behind": 3, "member": member}
+                for n, member in enumerate((text, None))
+            ],
+        },
+        "/api/v1/topics": {"settings": [
+            {"topic": text, "setting": setting, "declared": value, "found": found_,
+             "verdict": verdict}
+            for setting, value, found_, verdict in (
+                ("retention.ms", "604800000", "-1", "wider"),
+                ("cleanup.policy", "delete", text, "differs"),
+                ("partitions", "3", "3", "as-declared"),
+                ("max.message.bytes", "1048576", None, "missing"),
+            )
+        ]},
         "/readyz": {"status": "ready"},
         "/metrics": "# TYPE gallra_outbox_waiting gauge\ngallra_outbox_waiting 2.0\n",
     }  # fmt: skip
@@ -247,7 +298,8 @@ PAGES = (
     "/", "/deadlines", "/deadlines?view=calendar", "/deadlines/crm/lead.form/r", "/policies",
     "/policies/lead.form", "/purges", f"/purges/{ID}", "/holds", "/rights", "/rights/r-1", "/log",
     "/log?q=nonsense", "/log/7", "/log/checkpoints", "/notifications", "/notifications/messages/m",
-    "/notifications/deliveries", f"/notifications/deliveries/{ID}", "/reports", "/operations",
-    "/sign-in", "/signed-out",
+    "/notifications/deliveries", f"/notifications/deliveries/{ID}", "/notifications/recipients/r",
+    "/reports", "/operations", "/operations/dead-letters", "/operations/topics", "/sign-in",
+    "/signed-out",
 )  # fmt: skip
 """Every page, as :func:`answers` has what it shows."""

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from audit_log import api as log
 from audit_log import log_api
-from notifier import alert_api, links
+from notifier import alert_api, links, recipient_api
 from notifier import api as ledger
 from retention import api as retention
 from retention import deciding, reading, rights_api
@@ -95,6 +95,8 @@ MATRIX: dict[str, set[str] | frozenset[str]] = {
     "GET /api/v1/deliveries/00000000-0000-0000-0000-000000000000": LEDGER,
     "POST /api/v1/deliveries/00000000-0000-0000-0000-000000000000/resend": SENDS,
     "POST /api/v1/deliveries/00000000-0000-0000-0000-000000000000/send-again": SENDS,
+    "GET /api/v1/recipients/r-1": LEDGER,
+    "POST /api/v1/suppressions/00000000-0000-0000-0000-000000000000/lift": SENDS,
     "POST /api/v1/reconciliations": {"operator"},
     "GET /api/v1/templates": ALL,
     "POST /api/v1/templates/news/preview": ALL,
@@ -112,6 +114,11 @@ MATRIX: dict[str, set[str] | frozenset[str]] = {
     "POST /api/v1/silences": {"operator"},
     "GET /api/v1/silences": ALL,
     "DELETE /api/v1/silences/00000000-0000-0000-0000-000000000000": {"operator"},
+    "GET /api/v1/dead-letters": {"operator", "auditor"},
+    "POST /api/v1/dead-letters/redrive": {"operator"},
+    "POST /api/v1/dead-letters/drop": {"operator"},
+    "GET /api/v1/topics": ALL,
+    "GET /api/v1/vitals": {"operator", "auditor"},
     "GET /livez": OPEN,
     "GET /readyz": OPEN,
     "GET /metrics": OPEN,
@@ -132,7 +139,11 @@ SERVICES: dict[str, tuple[str, Sequence[Any], dict[str, Any]]] = {
         [*retention.ROUTES, *reading.ROUTES, *deciding.ROUTES, *rights_api.ROUTES],
         {},
     ),
-    "notifier": ("notifier", [*ledger.ROUTES, *alert_api.ROUTES, *links.ROUTES], {}),
+    "notifier": (
+        "notifier",
+        [*ledger.ROUTES, *recipient_api.ROUTES, *alert_api.ROUTES, *links.ROUTES],
+        {},
+    ),
 }
 KEY = OKPKey.generate_key("Ed25519", auto_kid=True)
 KEYS = json.dumps({"keys": [{**KEY.as_dict(private=False), "iss": "test"}]})

@@ -1,133 +1,116 @@
-"""Dead letters: listed, sent again, or dropped, by whoever may read and write their topics.
+"""``gallra dlq``: events that were set aside, by way of each service that set them aside."""
 
-Kafka keeps no state for one record, so a letter that was dealt with is noted by committing offsets
-of the group ``gallra-dlq``: what lies before is dealt with, what lies after waits.
-"""
-
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+import typer
 
-from gallra.broker import places
-from shared.events import TOPICS
-from shared.outbox import make_producer
+from gallra.ask import act, answered
+from gallra.stackfile import read
+from gallra.terminal import DEFAULT_DATA, AsJson, Data, fail, run
+from shared.errors import Rejected
 
-GROUP: Final = "gallra-dlq"
+dlq_app = typer.Typer(help="Events that were set aside.", no_args_is_help=True)
 
+_SERVICES: Final = ("audit_log", "retention", "notifier")
+_PATH: Final = "/api/v1/dead-letters"
 
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """An event that was set aside, without its content: that may be personal."""
-
-    topic: str
-    partition: int
-    offset: int
-    code: str
-    reason: str
-    consumer: str
-    at: str
-    origin: str
+Topic = Annotated[str | None, typer.Option(help="One topic, such as platform.records.v1.")]
+Code = Annotated[str | None, typer.Option(help="Only what was set aside for this.")]
+Letters = Annotated[
+    list[str] | None, typer.Option("--letter", help="Id of a letter; may be repeated.")
+]
+By = Annotated[str, typer.Option(help="Account of the person who decided it.")]
+Deed = Literal["redrive", "drop"]
 
 
-async def waiting(kafka: str, topics: Sequence[str]) -> list[Letter]:
-    """Return the letters in the dead-letter topics of *topics* that nobody dealt with yet."""
-    return [_letter(record) for record in await _read(kafka, topics)]
+@dlq_app.command("list")
+def list_(
+    topic: Topic = None, code: Code = None, data: Data = DEFAULT_DATA, as_json: AsJson = False
+) -> None:
+    """List the events that were set aside and not dealt with, and why."""
+    found = run(_waiting(data, topic, code))
+    lines = [
+        f"{x['set_aside_at'][:19]}  {x['code']:16} {x['topic']}/{x['partition']}/{x['offset']}"
+        f"  {x['reason']}  ({x['consumer']}, {x['id']})"
+        for x in found
+    ]
+    words = "\n".join(lines) or "nothing was set aside"
+    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else words)
 
 
-async def redrive(kafka: str, topics: Sequence[str]) -> int:
-    """Publish what waits to where it came from, as it was; return how many."""
-    records = await _read(kafka, topics)
-    producer: AIOKafkaProducer = make_producer(kafka, GROUP)
-    await producer.start()
-    try:
-        for record in records:
-            headers = [(n, v) for n, v in record.headers if not n.startswith("dlq_")]
-            topic = _header(record, "dlq_topic")
-            await producer.send_and_wait(topic, record.value, record.key, headers=headers)
-    finally:
-        await producer.stop()
-    await _settle(kafka, records)
-    return len(records)
+@dlq_app.command()
+def redrive(
+    by: By,
+    topic: Topic = None,
+    code: Code = None,
+    letter: Letters = None,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Publish what was set aside once more, after its cause was mended."""
+    done = run(_deal(data, "redrive", _wanted(by, topic, code, letter)))
+    print(f"{done['settled']} sent again{_kept(done)}")
 
 
-async def drop(kafka: str, topics: Sequence[str]) -> int:
-    """Note that what waits will not be sent again; return how many."""
-    records = await _read(kafka, topics)
-    await _settle(kafka, records)
-    return len(records)
+@dlq_app.command()
+def drop(
+    by: By,
+    topic: Topic = None,
+    code: Code = None,
+    letter: Letters = None,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Note that what was set aside will not be sent again; it ages out of its topic."""
+    done = run(_deal(data, "drop", _wanted(by, topic, code, letter)))
+    print(f"{done['settled']} dropped")
 
 
-def all_topics() -> list[str]:
-    """Return every topic that has dead letters."""
-    return [topic.name for topic in TOPICS if topic.readers]
+def _wanted(
+    by: str, topic: str | None, code: str | None, letters: Sequence[str] | None
+) -> dict[str, Any]:
+    if (topic is None) == (not letters):
+        fail("name either --topic or --letter; `gallra dlq list` shows both", 2)
+    return {"by": by, "topic": topic, "code": code, "letters": letters}
 
 
-async def _read(kafka: str, topics: Sequence[str]) -> list[Any]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, group_id=GROUP, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        wanted = await _places(kafka, topics)
-        consumer.assign(wanted)
-        ends: dict[TopicPartition, int] = await consumer.end_offsets(wanted)
-        starts: dict[TopicPartition, int] = await consumer.beginning_offsets(wanted)
-        open_: set[TopicPartition] = set()
-        for place in wanted:
-            begin = max(await consumer.committed(place) or 0, starts[place])
-            consumer.seek(place, begin)
-            if begin < ends[place]:
-                open_.add(place)
-        found: list[Any] = []
-        while open_:
-            for place, records in (await consumer.getmany(*open_, timeout_ms=1000)).items():
-                found += [record for record in records if record.offset < ends[place]]
-                if await consumer.position(place) >= ends[place]:
-                    open_.discard(place)
-        return found
-    finally:
-        await consumer.stop()
+def _kept(done: dict[str, int]) -> str:
+    kept = {"no longer on their topic": done["missing"], "not taken by the broker": done["refused"]}
+    return "".join(f", {count} {why}" for why, count in kept.items() if count)
 
 
-async def _places(kafka: str, topics: Sequence[str]) -> list[TopicPartition]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    try:
-        return await places(admin, [f"{topic}.dlq" for topic in topics])
-    finally:
-        await admin.close()
+async def _waiting(data: Path, topic: str | None, code: str | None) -> list[dict[str, Any]]:
+    """Return all letters that wait, newest first."""
+    found: list[dict[str, Any]] = []
+    asked = {n: v for n, v in {"topic": topic, "code": code}.items() if v is not None}
+    for url in _urls(data):
+        cursor: dict[str, str] | None = {}
+        while cursor is not None:
+            page = (await answered(f"{url}{_PATH}", **asked, **cursor)).json()
+            found += page["letters"]
+            cursor = {"cursor": page["cursor"]} if page["cursor"] else None
+    return sorted(found, key=lambda letter: letter["id"], reverse=True)
 
 
-async def _settle(kafka: str, records: Sequence[Any]) -> None:
-    done: dict[TopicPartition, int] = {}
-    for record in records:
-        place = TopicPartition(record.topic, record.partition)
-        done[place] = max(done.get(place, 0), record.offset + 1)
-    if not done:
-        return
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, group_id=GROUP, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        consumer.assign(list(done))
-        await consumer.commit(done)
-    finally:
-        await consumer.stop()
+async def _deal(data: Path, deed: Deed, wanted: dict[str, Any]) -> dict[str, int]:
+    """Have every service deal with its letters, as often as some are left that it can."""
+    done = {"settled": 0, "missing": 0, "refused": 0}
+    refusals: list[Rejected] = []
+    for url in _urls(data):
+        try:
+            answer: dict[str, int] = {"settled": 1, "left": 1}
+            while answer["settled"] and answer["left"]:
+                answer = await act("POST", f"{url}{_PATH}/{deed}", wanted)
+                done["settled"] += answer["settled"]
+                done |= {name: answer[name] for name in ("missing", "refused") if answer[name]}
+        except Rejected as error:
+            refusals.append(error)  # another service may be the one that set them aside
+    if not done["settled"] and refusals:
+        raise refusals[0]
+    return done
 
 
-def _header(record: Any, name: str) -> str:
-    return next((v.decode("utf-8", "replace") for n, v in record.headers if n == name), "")
-
-
-def _letter(record: Any) -> Letter:
-    origin = ("dlq_topic", "dlq_partition", "dlq_offset")
-    return Letter(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        code=_header(record, "dlq_code"),
-        reason=_header(record, "dlq_reason"),
-        consumer=_header(record, "dlq_consumer"),
-        at=_header(record, "dlq_time"),
-        origin="/".join(_header(record, name) for name in origin),
-    )
+def _urls(data: Path) -> list[str]:
+    urls = read(data).urls
+    return [urls[service] for service in _SERVICES]

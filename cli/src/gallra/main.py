@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from gallra.dead_letters import dlq_app
 from gallra.log import log_app
 from gallra.mail import mail_app
 from gallra.report import report_app
@@ -37,7 +38,6 @@ erasure_app = typer.Typer(help="Requests to erase.", no_args_is_help=True)
 purge_app = typer.Typer(help="Purge jobs.", no_args_is_help=True)
 certificate_app = typer.Typer(help="Deletion certificates.", no_args_is_help=True)
 policy_app = typer.Typer(help="Retention policies.", no_args_is_help=True)
-dlq_app = typer.Typer(help="Events that were set aside.", no_args_is_help=True)
 for name, group in {
     "alert": alert_app,
     "topics": topics_app,
@@ -527,45 +527,3 @@ def certificate_verify(
         fail(error)
     facts = {"valid": True, "statement": statement, "checkpoint_size": checkpoint.size}
     _print(facts, as_json, lambda: certificates.in_words(statement, checkpoint))
-
-
-Topic = Annotated[str | None, typer.Option(help="One topic, such as platform.records.v1.")]
-
-
-@dlq_app.command("list")
-def dlq_list(topic: Topic = None, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
-    """List the events that were set aside and not dealt with, and why."""
-    from gallra import dead_letters  # noqa: PLC0415
-
-    found = _letters(data, topic, dead_letters.waiting)
-    rows = [asdict(letter) for letter in found]
-    lines = [f"{r['at'][:19]}  {r['code']:16} {r['origin']}  {r['reason']}" for r in rows]
-    _print(rows, as_json, lambda: "\n".join(lines) or "nothing was set aside")
-
-
-@dlq_app.command("redrive")
-def dlq_redrive(topic: Topic = None, data: Data = DEFAULT_DATA) -> None:
-    """Publish what was set aside once more, after its cause was mended."""
-    from gallra import dead_letters  # noqa: PLC0415
-
-    print(f"{_letters(data, topic, dead_letters.redrive)} sent again")
-
-
-@dlq_app.command("drop")
-def dlq_drop(topic: Topic = None, data: Data = DEFAULT_DATA) -> None:
-    """Note that what was set aside will not be sent again; it ages out of its topic."""
-    from gallra import dead_letters  # noqa: PLC0415
-
-    print(f"{_letters(data, topic, dead_letters.drop)} dropped")
-
-
-def _letters(data: Path, topic: str | None, work: Callable[[str, list[str]], Any]) -> Any:
-    from gallra.dead_letters import all_topics  # noqa: PLC0415
-    from gallra.stackfile import NoStackError, read  # noqa: PLC0415
-
-    if topic is not None and topic not in all_topics():
-        fail(f"--topic takes one of {', '.join(all_topics())}", 2)
-    try:
-        return asyncio.run(work(read(data).kafka, [topic] if topic else all_topics()))
-    except NoStackError as error:
-        fail(error)

@@ -18,13 +18,15 @@ from aiokafka import ConsumerRecord
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 
-from shared import logs, telemetry
+from shared import dead_letters, logs, telemetry
 from shared.canonical import canonical, digest
 from shared.clock import Clock
 from shared.cloudevents import Event, check, decode
+from shared.dead_letters import Letter
 from shared.errors import Rejected
 from shared.events import TOPICS, EventType, Topic
 from shared.events.gallra import AlertRaised
+from shared.ids import new_id
 from shared.inbox import Note, Sight, note, sight
 from shared.outbox import Message, Outbox, enqueue
 from shared.postgres import Connection, Pool, transaction
@@ -314,6 +316,7 @@ class Consumer:
         sights = await note(tx, places)
         fresh = [r for r, seen in zip(refused, sights, strict=True) if seen is Sight.FIRST]
         await enqueue(tx, [self._dead_letter(r) for r in fresh])
+        await dead_letters.keep(tx, [self._letter(r) for r in fresh])
         if self.on_dead_letters is not None:
             await self.on_dead_letters(tx, [r.record for r in fresh])
         if conflicting := [r.record.topic for r in fresh if r.reason.code == "conflict"]:
@@ -347,12 +350,29 @@ class Consumer:
         body = record.value or b""
         if len(body) > LARGEST_LETTER:  # what no topic would take must not block all others
             why["dlq_cut_from"] = str(len(body))
-        # The one character that PostgreSQL cannot keep in a name on its way.
-        named = [(name.replace("\x00", "\ufffd"), value) for name, value in record.headers]
+        named = [(_storable(name), value) for name, value in record.headers]
         original = [(name, value) for name, value in named if not name.startswith("dlq_")]
         headers = [*original, *((name, value.encode()) for name, value in why.items())]
         topic = self._declared(record.topic).dead_letters
         return Message(topic, record.key, headers, body[:LARGEST_LETTER])
+
+    def _letter(self, refused: _Unreadable) -> Letter:
+        record = refused.record
+        return Letter(
+            id=new_id(),
+            kept_on=self._declared(record.topic).dead_letters,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            code=refused.reason.code,
+            reason=_storable(str(refused.reason)),
+            set_aside_at=self.clock.now(),
+        )
+
+
+def _storable(name: str) -> str:
+    """Return *name* without the one character that PostgreSQL cannot keep in a text."""
+    return name.replace("\x00", "\ufffd")
 
 
 class TooManyFailuresError(Exception):

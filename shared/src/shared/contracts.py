@@ -17,15 +17,15 @@ BINDING: Final = "0.5.0"  # of AsyncAPI's Kafka bindings
 SENDS: Final = {
     "audit-log": (
         "platform.records.v1", "holders.purge-results.v1", "holders.rights-results.v1",
-        "ops.alerts.v1", "audit.checkpoints.v1",
+        "ops.alerts.v1", "ops.decisions.v1", "audit.checkpoints.v1",
     ),
     "notifier": (
         "platform.records.v1", "holders.purge-results.v1", "holders.rights-results.v1",
-        "notifier.deliveries.v1", "ops.alerts.v1", "ops.looks.v1",
+        "notifier.deliveries.v1", "ops.alerts.v1", "ops.looks.v1", "ops.decisions.v1",
     ),
     "retention": (
         "retention.decisions.v1", "retention.purge-commands.v1", "ops.alerts.v1",
-        "platform.messages.v1", "ops.looks.v1", "platform.records.v1",
+        "ops.decisions.v1", "platform.messages.v1", "ops.looks.v1", "platform.records.v1",
         "retention.rights-commands.v1", "holders.purge-results.v1", "holders.rights-results.v1",
     ),
 }  # fmt: skip

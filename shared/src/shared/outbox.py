@@ -101,6 +101,26 @@ async def enqueue(tx: Connection, messages: Sequence[Message]) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many events wait to be published, and for how many seconds the oldest has."""
+
+    waiting: int
+    oldest_seconds: float
+
+
+async def backlog(tx: Connection) -> Backlog:
+    """Return what waits in the outbox."""
+    row = await tx.fetchrow(
+        """
+        SELECT count(*) AS waiting,
+               coalesce(extract(epoch FROM now() - min(queued_at)), 0)::float AS oldest_seconds
+          FROM outbox
+        """
+    )
+    return Backlog(**(row or {}))
+
+
 def make_producer(bootstrap: str, client_id: str) -> Any:
     """Return an ``AIOKafkaProducer`` that neither loses, repeats nor reorders what it sends."""
     return AIOKafkaProducer(

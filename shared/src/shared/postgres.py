@@ -3,10 +3,13 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
+
+from shared import telemetry
 
 if TYPE_CHECKING:  # generic in the stubs only
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
@@ -59,7 +62,13 @@ async def sole(tx: Connection, duty: str) -> bool:
     The lock lives and dies with the transaction that does the work, so a leader that lost its
     connection has lost its writes too: no fencing token is needed (docs/adr/0003).
     """
-    granted: bool = await tx.fetchval(
-        "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", duty
+    granted_at: datetime | None = await tx.fetchval(
+        """
+        SELECT CASE WHEN pg_try_advisory_xact_lock(hashtextextended($1, 0))
+                    THEN clock_timestamp() END
+        """,
+        duty,
     )
-    return granted
+    if granted_at is not None:
+        telemetry.DUTY_DONE.labels(duty).set(granted_at.timestamp())
+    return granted_at is not None

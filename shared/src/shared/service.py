@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
@@ -21,14 +22,15 @@ from litestar.plugins.problem_details import (
 )
 from litestar.template import TemplateConfig
 
-from shared import logs, telemetry
+from shared import duties, logs, telemetry
 from shared.bus import Consumer, make_broker
 from shared.clock import SystemClock
-from shared.outbox import make_producer, relay
+from shared.dead_letters import DeadLetters
+from shared.outbox import backlog, make_producer, relay
 from shared.postgres import Pool, open_pool
 from shared.schedule import Schedule
 from shared.settings import ServiceSettings, SettingsError
-from shared.web import once
+from shared.web import dead_letters, once, vitals
 from shared.web.access import OPEN, Access, guard
 from shared.web.frame import (
     CONTENT_POLICY,
@@ -109,6 +111,8 @@ def make_app(service: Service) -> Litestar:
                 await service.on_start(pool)
             async with taking_part(pool, service.consumer, settings.kafka) as (broker, producer):
                 app.state.pool, app.state.broker, app.state.producer = pool, broker, producer
+                app.state.dead_letters = _dead_letters(service)
+                app.state.consumer = service.consumer
                 schedule = _schedule(service, pool)
                 schedule.start()
                 async with AsyncExitStack() as stack:
@@ -121,7 +125,7 @@ def make_app(service: Service) -> Litestar:
         route_handlers=[
             *health_routes(ready),
             static_files("shared.web"),
-            *documented(once.once_each(service.routes)),
+            *documented(once.once_each([*service.routes, *dead_letters.ROUTES, *vitals.ROUTES])),
         ],
         lifespan=[lifespan],
         dependencies=service.dependencies,
@@ -148,10 +152,26 @@ def make_app(service: Service) -> Litestar:
     return app
 
 
+def _dead_letters(service: Service) -> DeadLetters:
+    consumer = service.consumer
+    return DeadLetters(
+        group=consumer.group,
+        kafka=service.settings.kafka,
+        outbox=consumer.outbox,
+        clock=consumer.clock,
+        prefix=consumer.prefix,
+    )
+
+
 def _schedule(service: Service, pool: Pool) -> Schedule:
     schedule = Schedule()
+    process = service.settings.instance or f"{socket.gethostname()}/{os.getpid()}"
+
+    async def measure(pool: Pool) -> None:
+        await _measure(pool, process)
+
     own = (
-        Job("measure-outbox", timedelta(seconds=5), _measure_outbox),
+        Job("measure", timedelta(seconds=5), measure),
         Job("forget-request-keys", timedelta(hours=1), once.forget),
     )
     for job in (*service.jobs, *own):
@@ -187,13 +207,12 @@ async def taking_part(
         await producer.stop()
 
 
-async def _measure_outbox(pool: Pool) -> None:
-    row = await pool.fetchrow(
-        "SELECT count(*), extract(epoch FROM now() - min(queued_at)) AS age FROM outbox"
-    )
-    if row is not None:
-        telemetry.OUTBOX_WAITING.set(row["count"])
-        telemetry.OUTBOX_OLDEST.set(row["age"] or 0)
+async def _measure(pool: Pool, process: str) -> None:
+    async with pool.acquire() as tx:
+        waiting = await backlog(tx)
+    telemetry.OUTBOX_WAITING.set(waiting.waiting)
+    telemetry.OUTBOX_OLDEST.set(waiting.oldest_seconds)
+    await duties.note(pool, process, telemetry.duties_done())
 
 
 async def _relay_forever(pool: Pool, producer: Any, prefix: str) -> None:

@@ -11,6 +11,7 @@ on as it came; nothing waits and nothing is logged about it.
 import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
@@ -37,6 +38,11 @@ BATCH_SECONDS: Final = Histogram(
 OUTBOX_WAITING: Final = Gauge("gallra_outbox_waiting", "Events committed but not yet published.")
 OUTBOX_OLDEST: Final = Gauge(
     "gallra_outbox_oldest_seconds", "Age of the oldest event not yet published."
+)
+DUTY_DONE: Final = Gauge(
+    "gallra_duty_done_timestamp_seconds",
+    "When this process last did what one process does at a time.",
+    ["duty"],
 )
 JOB_FAILURES: Final = Counter("gallra_job_failures", "Scheduled work that failed.", ["job"])
 CANARY_SECONDS: Final = Histogram(
@@ -68,6 +74,15 @@ def configure(service: str) -> TracerProvider:
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     return provider
+
+
+def duties_done() -> dict[str, datetime]:
+    """Return when this process last did each of its duties."""
+    return {
+        sample.labels["duty"]: datetime.fromtimestamp(sample.value, UTC)
+        for family in DUTY_DONE.collect()
+        for sample in family.samples
+    }
 
 
 def _parent(traceparent: str | None) -> SpanContext | None:

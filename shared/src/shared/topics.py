@@ -1,13 +1,15 @@
 """The topics of the catalogue, as they must exist on the broker."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
+from shared.broker import places
 from shared.events import TOPICS, Topic
 
 COPIES: Final = 3  # fewer where the cluster has fewer brokers
@@ -58,18 +60,23 @@ async def apply(bootstrap: str, prefix: str = "") -> list[str]:
         await admin.close()
 
 
+Verdict = Literal["as-declared", "wider", "differs", "missing"]
+"""How a topic is beside its declaration; ``wider`` keeps events otherwise, and so maybe longer."""
+
+
 @dataclass(frozen=True, slots=True)
-class Wider:
-    """A setting by which a topic keeps events otherwise than declared, and so maybe for longer."""
+class Compared:
+    """A setting of a topic on the broker beside what is declared; None if there is no topic."""
 
     topic: str
     setting: str
     declared: str
-    found: str
+    found: str | None
+    verdict: Verdict
 
 
-async def wider(bootstrap: str, prefix: str = "") -> list[Wider]:
-    """Return where topics on the broker keep events for longer than declared.
+async def compare(bootstrap: str, prefix: str = "") -> list[Compared]:
+    """Return how each declared topic is on the broker, by name.
 
     Raises:
         KafkaError: the broker is away, or does not let this client look.
@@ -81,19 +88,43 @@ async def wider(bootstrap: str, prefix: str = "") -> list[Wider]:
         present = sorted(set(await admin.list_topics()) & wanted.keys())
         asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in present]
         answers: list[Any] = await admin.describe_configs(asked) if asked else []
+        partitions = Counter(place.topic for place in await places(admin, present))
     finally:
         await admin.close()
     found: dict[str, dict[str, str]] = {}
     for code, text, _, name, settings in (r for answer in answers for r in answer.resources):
+        if code == UnknownTopicOrPartitionError.errno:
+            continue  # it went a moment ago
         if code:
             raise for_code(code)(text)
         found[name] = {setting: value for setting, value, *_ in settings}
+        found[name]["partitions"] = str(partitions[name])
+    counts = _partitions(prefix)
     return [
-        Wider(name, setting, wanted[name][setting], found[name][setting])
-        for name in sorted(found)
-        for setting, is_wider in _WIDER.items()
-        if is_wider(found[name][setting], wanted[name][setting])
+        _compared(name, setting, value, found.get(name, {}).get(setting))
+        for name in sorted(wanted)
+        for setting, value in {**wanted[name], "partitions": str(counts[name])}.items()
     ]
+
+
+def _compared(topic: str, setting: str, wanted: str, found: str | None) -> Compared:
+    verdict: Verdict = "as-declared"
+    if found is None:
+        verdict = "missing"
+    elif setting in _WIDER and _WIDER[setting](found, wanted):
+        verdict = "wider"
+    elif found != wanted:
+        verdict = "differs"
+    return Compared(topic, setting, wanted, found, verdict)
+
+
+async def wider(bootstrap: str, prefix: str = "") -> list[Compared]:
+    """Return where topics on the broker keep events for longer than declared.
+
+    Raises:
+        KafkaError: the broker is away, or does not let this client look.
+    """
+    return [each for each in await compare(bootstrap, prefix) if each.verdict == "wider"]
 
 
 def _longer(found: str, wanted: str) -> bool:

@@ -16,11 +16,9 @@ from typing import Any, Final
 
 import httpx
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from audit_log.verify import Verdict
 from gallra.ask import ask
-from gallra.broker import places
 from gallra.demo.platform import GROUP, Platform, platform
 from gallra.demo.story import ACTIONS, Story, broken, tell
 from gallra.stackfile import Stack
@@ -29,6 +27,7 @@ from retention import guard_store
 from retention.guard import Guard
 from retention.holds import Holds
 from retention.override import Scope
+from shared.broker import readings
 from shared.clock import SystemClock
 from shared.errors import Rejected
 from shared.events import TOPICS
@@ -168,24 +167,8 @@ async def _rest(stack: Stack, running: Platform, say: Say, what: str) -> None:
 
 async def _lag(kafka: str) -> int:
     """Return how many records our groups have not committed yet."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka)
-    await admin.start()
-    await consumer.start()
-    try:
-        behind = 0
-        for group, topics in _reads().items():
-            wanted = await places(admin, topics)
-            committed: Any = await admin.list_consumer_group_offsets(group)
-            starts = await consumer.beginning_offsets(wanted)
-            ends = await consumer.end_offsets(wanted)
-            for place in wanted:
-                taken = committed[place].offset if place in committed else -1
-                behind += ends[place] - max(taken, starts[place])
-        return behind
-    finally:
-        await consumer.stop()
-        await admin.close()
+    found = [await readings(kafka, group, topics) for group, topics in _reads().items()]
+    return sum(reading.behind for of_group in found for reading in of_group)
 
 
 def _reads() -> dict[str, list[str]]:

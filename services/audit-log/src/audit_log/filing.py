@@ -37,7 +37,9 @@ _ACTION_OF_KEYS: Final = {
     "log-keys-changed": KEYS_CHANGED,
     "tenant-keys-destroyed": "audit.key.destroyed.v1",
 }
-_DECIDED_ON: Final = ("plan", "record_id", "fingerprint", "silence_id", "purpose", "case_id")
+_DECIDED_ON: Final = (
+    "plan", "record_id", "fingerprint", "silence_id", "purpose", "case_id", "topic",
+)  # fmt: skip
 _ENVELOPED: Final = (Kind.EVENT, Kind.POLICY_VERSION, Kind.HOLD)
 """Kinds of entries that came as events: their content names time, type, source and id."""
 
@@ -168,7 +170,7 @@ def _said(
     elif leaf[_CLASS] != _NOT_PERSONAL:
         data = content["data"]
         customer, target, outcome = data["customer_id"] or "", data["message_id"], data["state"]
-    elif person is not None:  # who decides: of a plan, an erasure, an alert, a silence, a purge
+    elif person is not None:  # who decides: of a plan, an erasure, an alert, a purge, a topic
         data = content["data"]
         found = (data[name] for name in _DECIDED_ON if data.get(name))
         target = next(found, None) or data["category"]

@@ -20,10 +20,12 @@ from shared.events.catalogue import (
     DELIVERIES,
     EVENT_TYPES,
     LOOKS,
+    OPERATIONS,
     RIGHTS_COMMANDS,
 )
 from shared.events.gallra import (
     AlertAcknowledged,
+    DeadLettersSettled,
     DeliveryChanged,
     ErasureAccepted,
     HoldPlaced,
@@ -38,13 +40,23 @@ from shared.events.gallra import (
     RightsCommand,
     SilenceEnded,
     SilencePlaced,
+    SuppressionLifted,
 )
 from shared.events.platform import ActionPerformed
 from shared.holder import PurgeDesk
 from shared.inbox import Sight
 from shared.postgres import Connection
 
-_TOPICS: Final = (ACTIONS, DECISIONS, DELIVERIES, ALERTS, LOOKS, COMMANDS, RIGHTS_COMMANDS)
+_TOPICS: Final = (
+    ACTIONS,
+    DECISIONS,
+    DELIVERIES,
+    ALERTS,
+    LOOKS,
+    OPERATIONS,
+    COMMANDS,
+    RIGHTS_COMMANDS,
+)
 _SPENT: Final[Mapping[str, Any]] = {}  # content that was committed to, and need not be kept
 
 CONSUMES: Final = [event_type for event_type in EVENT_TYPES if event_type.topic in _TOPICS]
@@ -158,11 +170,12 @@ def draft(event: Event, *, keep_network: bool = False) -> Draft:
         case (
             PurgeJobApproved() | PolicyPlanApproved() | ErasureAccepted()
             | AlertAcknowledged() | SilencePlaced() | SilenceEnded() | PersonalDataViewed()
-            | RightsCaseChanged()
+            | RightsCaseChanged() | DeadLettersSettled() | SuppressionLifted()
         ):  # fmt: skip
             who = {"by": content.pop("by")}
             names = (
-                "plan", "record_id", "fingerprint", "silence_id", "purpose", "case_id", "category",
+                "plan", "record_id", "fingerprint", "silence_id", "purpose", "case_id", "topic",
+                "category",
             )  # fmt: skip
             target = next(content[name] for name in names if content.get(name))
             found_by = Search(event.type.name, actor=who["by"], target=target)

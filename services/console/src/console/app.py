@@ -17,6 +17,7 @@ from litestar.response import Redirect, Template
 from litestar.template import TemplateConfig
 
 from console import (
+    dead_letters,
     deadlines,
     holds,
     log,
@@ -35,7 +36,7 @@ from console.provider import Provider
 from console.sessions import Sessions
 from console.settings import Settings
 from console.tokens import Signer
-from console.view import View, backend_of, url, view_of
+from console.view import View, backend_of, segment, url, view_of
 from shared import logs
 from shared.clock import SystemClock
 from shared.postgres import open_pool
@@ -60,7 +61,7 @@ _PER_MINUTE: Final = 600
 _log = logs.get(__name__)
 _MODULES: Final = (
     overview, deadlines, policies, purges, holds, rights, log, notifications, reports, operations,
-    sign_in,
+    dead_letters, sign_in,
 )  # fmt: skip
 
 
@@ -149,12 +150,17 @@ def build(settings: Settings) -> Litestar:
         template_config=TemplateConfig(
             directory=[folder("shared.web", "templates"), folder("console", "templates")],
             engine=JinjaTemplateEngine,
+            engine_callback=_filters,
         ),
         response_headers=headers(_CONTENT_POLICY),
         openapi_config=None,
         logging_config=None,  # ours stands
     )
     return app
+
+
+def _filters(engine: JinjaTemplateEngine) -> None:
+    engine.engine.filters["segment"] = segment  # pyright: ignore[reportUnknownMemberType]
 
 
 def _explain(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any] | Template:

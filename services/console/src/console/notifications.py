@@ -1,8 +1,8 @@
 """Notifications: messages, who got which, and each step that a mail took."""
 
 import asyncio
-from typing import Final
-from urllib.parse import quote
+from collections.abc import Mapping
+from typing import Any, Final
 from uuid import UUID
 
 from litestar.params import FromPath, FromQuery
@@ -10,7 +10,7 @@ from litestar.response import Redirect, Template
 
 from console import navigation
 from console.access import Asked, deed, page
-from console.view import Asking, Seen, url
+from console.view import Asking, Seen, segment, url
 from shared.web.access import Role
 
 STATES: Final = (
@@ -32,7 +32,7 @@ async def messages(view: Seen, backend: Asking, before: FromQuery[str | None] = 
 @page("/notifications/messages/{message_id:str}", navigation.NOTIFICATIONS.roles)
 async def message(view: Seen, backend: Asking, message_id: FromPath[str]) -> Template:
     """Show how far a message is, and with whom."""
-    path = f"/api/v1/messages/{quote(message_id, safe='')}"
+    path = f"/api/v1/messages/{segment(message_id)}"
     asked = {name: view.query.get(name) for name in ("state", "cursor")}
     found, deliveries, unreached = await asyncio.gather(
         backend.get("notifier", path),
@@ -78,20 +78,52 @@ async def find(request: Asked, backend: Asking) -> Redirect:
     form = await request.form()
     address = str(form.get("address") or "").strip()
     found = await backend.get("notifier", "/api/v1/deliveries", {"recipient": address})
-    token = next((d["recipient"] for d in found["deliveries"]), "unknown-address")
+    token = next((d["recipient"] for d in found["deliveries"]), None)
+    if token is None:  # it may be a contact's to which nothing was sent yet
+        known = await backend.maybe("notifier", f"/api/v1/recipients/{segment(address)}")
+        token = known["recipient"] if known else "unknown-address"
     return Redirect(url("/notifications/deliveries", recipient=token), status_code=303)
+
+
+@page("/notifications/recipients/{recipient:str}", navigation.NOTIFICATIONS.roles)
+async def recipient(view: Seen, backend: Asking, recipient: FromPath[str]) -> Template:
+    """Show what a recipient chose, and what is not sent there."""
+    found = await backend.get("notifier", f"/api/v1/recipients/{segment(recipient)}")
+    held = found["suppressions"]
+    found_deadlines = await asyncio.gather(
+        *(backend.maybe("retention", f"/api/v1/deadlines/{_record(each)}") for each in held)
+    )
+    return view.page(
+        "recipient.html",
+        navigation.NOTIFICATIONS,
+        found=found,
+        held=list(zip(held, found_deadlines, strict=True)),
+        may_lift=view.may(*_SENDERS),
+        sees_deadlines=view.may(*navigation.DEADLINES.roles),
+    )
+
+
+def _record(suppression: Mapping[str, Any]) -> str:
+    """Return what retention knows a suppression by."""
+    return f"notifier/suppression/{suppression['record_id']}"
+
+
+@deed("/notifications/recipients/{recipient:str}/lift/{record_id:uuid}", _SENDERS)
+async def lift(backend: Asking, recipient: FromPath[str], record_id: FromPath[UUID]) -> Redirect:
+    """Have mail sent again to an address that had not worked."""
+    await backend.post("notifier", f"/api/v1/suppressions/{record_id}/lift", {})
+    return Redirect(f"/notifications/recipients/{segment(recipient)}", status_code=303)
 
 
 @page("/notifications/deliveries/{delivery_id:uuid}", navigation.NOTIFICATIONS.roles)
 async def delivery(view: Seen, backend: Asking, delivery_id: FromPath[UUID]) -> Template:
     """Show a delivery and every step that it took."""
     found = await backend.get("notifier", f"/api/v1/deliveries/{delivery_id}")
-    roles = view.person.roles if view.person else frozenset[Role]()
     return view.page(
         "delivery.html",
         navigation.NOTIFICATIONS,
         delivery=found,
-        may_resend=bool(roles & _SENDERS),
+        may_resend=view.may(*_SENDERS),
     )
 
 
@@ -109,4 +141,6 @@ async def send_again(backend: Asking, delivery_id: FromPath[UUID]) -> Redirect:
     return Redirect(f"/notifications/deliveries/{delivery_id}", status_code=303)
 
 
-ROUTES: Final = [messages, message, deliveries, find, delivery, resend, send_again]
+ROUTES: Final = [
+    messages, message, deliveries, find, recipient, lift, delivery, resend, send_again,
+]  # fmt: skip

@@ -1,7 +1,8 @@
 """Operations: are the services well, what waits, which holder is silent, what on-call looks at."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, get_args
 
 from litestar.exceptions import HTTPException
@@ -14,6 +15,9 @@ from console.backend import Backend, Name
 from console.view import Asking, Seen
 
 _SERVICES: Final[tuple[Name, ...]] = get_args(Name)
+_VERDICTS: Final = ("as-declared", "wider", "differs", "missing")
+_DAY_MS: Final = 24 * 60 * 60 * 1000
+_MIB: Final = 1024 * 1024
 
 
 @page("/operations", navigation.OPERATIONS.roles)
@@ -38,7 +42,7 @@ async def operations(view: Seen, backend: Asking) -> Template:
         alerts=alerts and alerts["alerts"],
         silences=silences and silences["silences"],
         notices=notices and notices["notices"],
-        may_acknowledge=view.person is not None and "operator" in view.person.roles,
+        may_acknowledge=view.may("operator"),
     )
 
 
@@ -52,7 +56,38 @@ async def _service(backend: Backend, name: Name) -> dict[str, Any]:
         measured = gauges(await backend.text(name, "/metrics"))
     except HTTPException:
         measured = {}
-    return {"name": name.replace("_", "-"), "missing": missing, **measured}
+    vitals = await backend.maybe(name, "/api/v1/vitals")
+    return {
+        "name": name.replace("_", "-"),
+        "missing": missing,
+        "vitals": vitals,
+        "behind": vitals and by_topic(vitals["partitions"]),
+        **measured,
+    }
+
+
+def by_topic(partitions: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """Return how far behind a service is with each topic, and who reads how many partitions.
+
+    >>> by_topic([{"topic": "t", "partition": 0, "behind": 2, "member": "a"},
+    ...           {"topic": "t", "partition": 1, "behind": 1, "member": None}])
+    [{'topic': 't', 'partitions': 2, 'behind': 3, 'unread': 1, 'members': {'a': 1}}]
+    """
+    if partitions is None:
+        return None
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for each in partitions:
+        found.setdefault(each["topic"], []).append(each)
+    return [
+        {
+            "topic": topic,
+            "partitions": len(listed),
+            "behind": sum(each["behind"] for each in listed),
+            "unread": sum(each["member"] is None for each in listed),
+            "members": dict(Counter(each["member"] for each in listed if each["member"])),
+        }
+        for topic, listed in found.items()
+    ]
 
 
 def gauges(text: str) -> dict[str, float]:
@@ -64,8 +99,6 @@ def gauges(text: str) -> dict[str, float]:
     wanted = {
         "gallra_events_total": "events",
         "gallra_dead_letters_total": "dead_letters",
-        "gallra_outbox_waiting": "outbox",
-        "gallra_outbox_oldest_seconds": "outbox_age",
         "gallra_retries_total": "retries",
         "gallra_job_failures_total": "job_failures",
     }
@@ -93,4 +126,47 @@ async def acknowledge(request: Asked, backend: Asking) -> Redirect:
     return Redirect("/operations#alerts", status_code=303)
 
 
-ROUTES: Final = [operations, acknowledge]
+@page("/operations/topics", navigation.OPERATIONS.roles)
+async def topics(view: Seen, backend: Asking) -> Template:
+    """Show how the topics on the broker are beside what is declared."""
+    found = await backend.maybe("retention", "/api/v1/topics")
+    wanted = view.query.get("verdict")
+    settings: list[dict[str, Any]] = found["settings"] if found else []
+    shown: dict[str, dict[str, Any]] = {}
+    for each in settings:
+        shown.setdefault(each["topic"], {})[each["setting"]] = each
+    if wanted:
+        shown = {
+            topic: of_topic
+            for topic, of_topic in shown.items()
+            if any(each["verdict"] == wanted for each in of_topic.values())
+        }
+    return view.page(
+        "topics.html",
+        navigation.OPERATIONS,
+        known=found is not None,
+        shown=shown,
+        counts=Counter(each["verdict"] for each in settings),
+        verdicts=_VERDICTS,
+        in_words=in_words,
+    )
+
+
+def in_words(setting: str, value: str | None) -> str:
+    """Return the value of a setting as people say it.
+
+    >>> in_words("retention.ms", "604800000"), in_words("retention.ms", "-1")
+    ('7 d', '∞')
+    >>> in_words("max.message.bytes", "1048576"), in_words("cleanup.policy", "delete")
+    ('1 MiB', 'delete')
+    """
+    if value is None:
+        return "-"
+    if setting == "retention.ms":
+        return "∞" if int(value) < 0 else f"{int(value) / _DAY_MS:.3g} d"
+    if setting == "max.message.bytes":
+        return f"{int(value) / _MIB:.3g} MiB"
+    return value
+
+
+ROUTES: Final = [operations, acknowledge, topics]

@@ -4,7 +4,6 @@ import asyncio
 import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
 import yaml
 from litestar.params import FromPath, FromQuery
@@ -12,7 +11,7 @@ from litestar.response import Redirect, Template
 
 from console import navigation
 from console.access import Asked, deed, filled, page
-from console.view import Asking, Seen
+from console.view import Asking, Seen, segment
 
 _CONTEXT: Final = 3  # lines around a difference
 _FILE_HEADERS: Final = 2
@@ -40,7 +39,7 @@ async def policy(
 ) -> Template:
     """Show one policy, and how two of its versions differ."""
     found = await backend.get(
-        "retention", f"/api/v1/policies/{quote(category, safe='')}", {"lang": view.language}
+        "retention", f"/api/v1/policies/{segment(category)}", {"lang": view.language}
     )
     versions: dict[int, Mapping[str, Any]] = {v["version"]: v["body"] for v in found["versions"]}
     newer = new if new in versions else max(versions)
@@ -73,7 +72,7 @@ async def plan(request: Asked, backend: Asking) -> Redirect:
 @deed("/policies/plans/{sha256:str}/approval", {"approver"})
 async def approve(sha256: FromPath[str], backend: Asking) -> Redirect:
     """Approve a plan."""
-    await backend.post("retention", f"/api/v1/plans/{quote(sha256, safe='')}/approval", {})
+    await backend.post("retention", f"/api/v1/plans/{segment(sha256)}/approval", {})
     return Redirect(f"/policies#p{sha256[:12]}", status_code=303)
 
 

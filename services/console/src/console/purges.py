@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import quote
 from uuid import UUID
 
 from litestar.params import FromPath, FromQuery, QueryParameter
@@ -14,7 +13,7 @@ from console import navigation
 from console.access import deed, page
 from console.backend import Backend
 from console.overview import titles
-from console.view import Asking, Seen
+from console.view import Asking, Seen, segment
 
 _COUNTS: Final = ("erased", "anonymised", "not_found", "refused", "failed")
 
@@ -107,7 +106,7 @@ async def certificate(backend: Asking, job_id: FromPath[UUID]) -> Stream:
 @deed("/purges/frozen/{category:str}/approval", {"approver"})
 async def approve(category: FromPath[str], backend: Asking) -> Redirect:
     """Approve a purge that was stopped for its size."""
-    await backend.post("retention", f"/api/v1/freezes/{quote(category, safe='')}/approval", {})
+    await backend.post("retention", f"/api/v1/freezes/{segment(category)}/approval", {})
     return Redirect("/purges#frozen", status_code=303)
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from datetime import date
 from typing import Annotated, Final, Literal
-from urllib.parse import quote
 
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream, Template
@@ -11,7 +10,7 @@ from litestar.response import Stream, Template
 from console import navigation
 from console.access import page
 from console.overview import titles
-from console.view import Asking, Seen
+from console.view import Asking, Seen, segment
 
 FORMATS: Final = ("pdf", "xlsx", "csv", "jsonl", "json")
 
@@ -62,7 +61,7 @@ async def download(
 @page("/reports/months/{month:str}", navigation.REPORTS.roles)
 async def month(backend: Asking, month: FromPath[str]) -> Stream:
     """Hand on the report of a month, as it was issued when the month was over."""
-    return await backend.download("retention", f"/api/v1/month-reports/{quote(month, safe='')}")
+    return await backend.download("retention", f"/api/v1/month-reports/{segment(month)}")
 
 
 def _span(start: date | None, end: date | None, as_of: date | None) -> dict[str, str]:

@@ -1,14 +1,13 @@
 """Requests of people about their data: the clock, what holders did, the decision, the answer."""
 
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import quote
 
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Redirect, Stream, Template
 
 from console import navigation
 from console.access import Asked, deed, filled, page
-from console.view import Asking, Seen
+from console.view import Asking, Seen, segment
 from shared.web.access import Role
 
 _RIGHTS: Final = ("access", "rectify", "erase", "restrict", "object", "portability")
@@ -76,12 +75,12 @@ async def take(
     """Take a step in a case; the service knows who may take which."""
     given = await filled(request, "step", "reason")
     body = {**given, "by": request.user.sub}
-    await backend.post("retention", f"{_place(case_id)}/{quote(step, safe='')}", body)
-    return Redirect(f"/rights/{quote(case_id, safe='')}", status_code=303)
+    await backend.post("retention", f"{_place(case_id)}/{segment(step)}", body)
+    return Redirect(f"/rights/{segment(case_id)}", status_code=303)
 
 
 def _place(case_id: str) -> str:
-    return f"/api/v1/rights/{quote(case_id, safe='')}"
+    return f"/api/v1/rights/{segment(case_id)}"
 
 
 ROUTES: Final = [rights, case, answer, intake, take]

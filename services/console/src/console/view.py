@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from functools import cached_property
 from typing import Any, Final, Literal, cast
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -163,6 +163,15 @@ def url(path: str, **params: str | int | None) -> str:
     """
     given = {name: value for name, value in params.items() if value not in {None, ""}}
     return f"{path}?{urlencode(given)}" if given else path
+
+
+def segment(name: str) -> str:
+    """Return *name* as one part of a path, whatever it holds.
+
+    >>> segment("2026/17")
+    '2026%2F17'
+    """
+    return quote(name, safe="")
 
 
 def _preferred(accepted: str) -> Language:

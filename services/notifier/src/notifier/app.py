@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import TypeVar
 
-from notifier import alert_api, alert_policy, api, catalogue, links
+from notifier import alert_api, alert_policy, api, catalogue, links, recipient_api
 from notifier.announcer import Announcer
 from notifier.audience import read_limits
 from notifier.feedback import Feedback
@@ -116,7 +116,7 @@ def build(settings: Settings) -> Service:
             Job("alerts", timedelta(seconds=1), oncall.look),
             *([Job("alert-webhook", timedelta(seconds=1), onward.pass_on)] if onward else ()),
         ],
-        routes=[*api.ROUTES, *alert_api.ROUTES, *links.ROUTES],
+        routes=[*api.ROUTES, *recipient_api.ROUTES, *alert_api.ROUTES, *links.ROUTES],
         on_start=stock,
         state={
             "address_key": key,
@@ -127,6 +127,7 @@ def build(settings: Settings) -> Service:
             "oncall": oncall,
             "pace": sender.pace,
             "planner": planner,
+            "refusals": refusals,
         },
         alongside=_listener(settings, Feedback(refusals, clock), domain),
     )

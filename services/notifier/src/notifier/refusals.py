@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from notifier import return_store, store
 from notifier.audience import OPTIONAL, Suppression, chosen, concerns
 from notifier.catalogue import MessageType, Suppressed
 from notifier.planning import HOLDER
 from shared.clock import Clock
+from shared.events.gallra import SuppressionLifted
 from shared.events.platform import RecordGone, RecordRegistered, Subject
 from shared.ids import new_id
 from shared.outbox import Outbox
@@ -32,6 +34,26 @@ class Choice:
 
     name: str
     sent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A type of message, as it stands for an address.
+
+    Attributes:
+        sent: True if its messages are sent there; *reason* has why not, or what they wait for.
+        basis_since: Since when it is on record why an optional one may be sent.
+    """
+
+    name: str
+    mandatory: bool
+    sent: bool
+    reason: str | None
+    basis_since: datetime | None
+
+
+class ObjectionError(Exception):
+    """Whoever has the address does not want such mail: nobody else takes that back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +112,10 @@ class Refusals:
         if OPTIONAL in gone:
             for other in self.optional:
                 if other != name:
-                    why = Suppression(other, "unsubscribed", now)
-                    await self._refuse(tx, recipient, lookup, other, why)
-        facts = [_gone(str(record_id), now) for record_id in gone.values()]
+                    objection = Suppression(other, "unsubscribed", now)
+                    await self._refuse(tx, recipient, lookup, other, objection)
+        why = "whoever objected asked for such mail again"
+        facts = [_gone(str(record_id), now, why) for record_id in gone.values()]
         await self.outbox.announce(tx, now, facts)
         return Choice(name, sent=True) in await self.choices(tx, recipient)
 
@@ -106,12 +129,44 @@ class Refusals:
                 found.append(Choice(name, verdict.state == "queued"))
         return found
 
+    async def preferences(self, tx: Connection, recipient: str) -> list[Preference]:
+        """Return how each type of the privacy notice stands for the contacts of an address."""
+        found: list[Preference] = []
+        noticed = {name: kind for name, kind in self.types.items() if kind.notice is not None}
+        for name, kind in noticed.items():
+            people = await store.candidate(tx, recipient, name)
+            for person, verdict in chosen(people, name, kind).values():
+                sent = verdict.state == "queued"
+                since = None if kind.mandatory else person.basis_since
+                found.append(Preference(name, kind.mandatory, sent, verdict.reason, since))
+        return found
 
-def _gone(record_id: str, now: datetime) -> RecordGone:
+    async def lift(self, tx: Connection, record_id: UUID, by: str) -> bool:
+        """Send mail again to an address that had not worked; False if nothing stood against it.
+
+        Raises:
+            ObjectionError: what stands against it is the will of whoever has the address.
+        """
+        held = await return_store.taken_up(tx, record_id)
+        if held is None:
+            return False
+        if held.reason != "hard-bounce":
+            raise ObjectionError
+        await return_store.end(tx, record_id)
+        lifted = SuppressionLifted(
+            record_id=str(record_id), scope=held.scope, reason=held.reason, by=by
+        )
+        now = self.clock.now()
+        gone = _gone(str(record_id), now, "somebody saw that the address works again")
+        await self.outbox.announce(tx, now, [gone, lifted])
+        return True
+
+
+def _gone(record_id: str, now: datetime, why: str) -> RecordGone:
     return RecordGone(
         holder=HOLDER,
         category=CATEGORY,
         record_id=record_id,
         at=now,
-        why="whoever objected asked for such mail again",
+        why=why,
     )

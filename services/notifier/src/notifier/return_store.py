@@ -1,9 +1,13 @@
 """Every SQL statement about what comes back from recipients; no rule is decided here."""
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from notifier.catalogue import Suppressed
 from notifier.delivery import State
 from shared.postgres import Connection
 
@@ -72,3 +76,65 @@ async def had_by_somebody(tx: Connection, recipient: str) -> bool:
         "SELECT EXISTS (SELECT FROM contact WHERE recipient = $1 AND NOT removed)", recipient
     )
     return found
+
+
+async def contacts(tx: Connection, recipient: str) -> list[dict[str, Any]]:
+    """Return the contacts who have an address, by its token, with their bases for optional mail."""
+    rows = await tx.fetch(
+        """
+        SELECT customer_id, contact_id, roles, locale, kind, verified, restricted,
+               (SELECT coalesce(jsonb_object_agg(message_type, basis), '{}')
+                  FROM basis
+                 WHERE (basis.customer_id, basis.contact_id)
+                     = (contact.customer_id, contact.contact_id)) AS bases
+          FROM contact
+         WHERE recipient = $1 AND NOT removed AND NOT quarantined
+      ORDER BY customer_id, contact_id
+        """,
+        recipient,
+    )
+    return [{**row, "bases": json.loads(row["bases"])} for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is not sent to an address, as a record.
+
+    Attributes:
+        scope: A message type, ``optional`` for all that may be refused, or ``all``.
+    """
+
+    record_id: UUID
+    scope: str
+    reason: Suppressed
+    since: datetime
+
+
+async def standing(tx: Connection, lookup: bytes) -> list[Standing]:
+    """Return what is not sent to an address, by its keyed hash."""
+    rows = await tx.fetch(
+        """
+        SELECT record_id, scope, reason, since
+          FROM suppression WHERE lookup = $1 AND NOT quarantined ORDER BY scope
+        """,
+        lookup,
+    )
+    return [Standing(**row) for row in rows]
+
+
+async def taken_up(tx: Connection, record_id: UUID) -> Standing | None:
+    """Return a suppression and keep it as it is until *tx* ends; None if there is none."""
+    row = await tx.fetchrow(
+        """
+        SELECT record_id, scope, reason, since
+          FROM suppression WHERE record_id = $1 AND NOT quarantined
+           FOR UPDATE
+        """,
+        record_id,
+    )
+    return None if row is None else Standing(**row)
+
+
+async def end(tx: Connection, record_id: UUID) -> None:
+    """Forget a suppression."""
+    await tx.execute("DELETE FROM suppression WHERE record_id = $1", record_id)

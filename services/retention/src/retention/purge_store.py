@@ -663,6 +663,24 @@ async def silent_holders(tx: Connection, before: datetime) -> dict[str, tuple[in
     return {row["holder"]: (row["chunks"], row["since"]) for row in rows}
 
 
+async def last_answers(tx: Connection) -> dict[str, datetime]:
+    """Return when each holder was last heard of: an answer, an inventory, a canary gone."""
+    rows = await tx.fetch(
+        """
+        SELECT holder, max(at) AS at
+          FROM (SELECT holder, max(answered_at) AS at
+                  FROM purge_chunk WHERE state = 'done' GROUP BY holder
+                 UNION ALL
+                SELECT holder, max(as_of) FROM inventory GROUP BY holder
+                 UNION ALL
+                SELECT holder, max(erased_at) FROM canary GROUP BY holder) AS heard
+      GROUP BY holder
+        HAVING max(at) IS NOT NULL
+        """
+    )
+    return {row["holder"]: row["at"] for row in rows}
+
+
 async def beyond_recall(tx: Connection, now: datetime) -> int:
     """Return how many records are held and ordered to be erased, with no answer yet."""
     count: int = await tx.fetchval(

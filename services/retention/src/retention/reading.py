@@ -1,14 +1,16 @@
 """What people look at, over HTTP: holdings, records by deadline, policies, what stands still."""
 
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
+from aiokafka.errors import KafkaError
 from litestar import get
 from litestar.datastructures import State
-from litestar.exceptions import NotFoundException
+from litestar.exceptions import NotFoundException, ServiceUnavailableException
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from retention import inventory_store, reading_store
+from retention import inventory_store, purge_store, reading_store
 from retention.calendar import civil_day, day_after, start_of
 from retention.explanation import Translate
 from retention.findings import Span, in_words
@@ -16,6 +18,7 @@ from retention.policy import Policy
 from retention.reading_store import Position, Wanted
 from retention.report import make
 from retention.tables import content
+from shared import topics
 from shared.errors import Rejected
 from shared.postgres import Pool
 from shared.web.access import EVERYBODY
@@ -167,17 +170,24 @@ async def freezes(state: State) -> dict[str, Any]:
 
 @get("/api/v1/holders", roles=EVERYBODY)
 async def holders(state: State) -> dict[str, Any]:
-    """Return the holders: what they said last that they have, and what they leave unanswered."""
+    """Return the holders: what they said last that they have, and what they leave unanswered.
+
+    ``silent`` is one that leaves something unanswered for longer than on-call is to know of.
+    """
     now: datetime = state.clock.now()
     pool: Pool = state.pool
     async with pool.acquire() as tx:
-        silent = {row["holder"]: row for row in await reading_store.silent(tx)}
+        waiting = {row["holder"]: row for row in await reading_store.silent(tx)}
+        silent = await purge_store.silent_holders(tx, now - state.alert_after)
+        heard = await purge_store.last_answers(tx)
         compared = await inventory_store.compared_by(tx, now)
     return {
         "holders": [
             {
                 **entry.model_dump(mode="json", include={"id", "title", "location", "kind"}),
-                "unanswered": silent.get(name),
+                "heard_at": heard.get(name),
+                "silent": name in silent,
+                "unanswered": waiting.get(name),
                 "inventories": [
                     {n: getattr(i, n) for n in ("category", "as_of", "count", "known", "agrees")}
                     for i in compared
@@ -189,4 +199,20 @@ async def holders(state: State) -> dict[str, Any]:
     }
 
 
-ROUTES: Final = [holdings, records, calendar, policies, policy, plans, freezes, holders]
+@get("/api/v1/topics", roles=EVERYBODY)
+async def bus_topics(state: State) -> dict[str, Any]:
+    """Return each setting of each topic as it is declared and as it is on the broker.
+
+    ``wider`` is one by which events are kept otherwise, and so maybe for longer, than declared.
+    """
+    try:
+        found = await topics.compare(state.kafka, state.topic_prefix)
+    except KafkaError as error:
+        raise ServiceUnavailableException(
+            "the broker is away, or does not let retention describe its topics:"
+            f" {type(error).__name__}"
+        ) from None
+    return {"settings": [asdict(each) for each in found]}
+
+
+ROUTES: Final = [holdings, records, calendar, policies, policy, plans, freezes, holders, bus_topics]

@@ -63,11 +63,13 @@ STATUS = Topic("holders.status.v1", "holder", ("retention",))
 DELIVERIES = Topic("notifier.deliveries.v1", "message id:recipient token", ("audit-log",))
 ALERTS = Topic("ops.alerts.v1", "fingerprint or silence id", ("notifier", "audit-log"))
 LOOKS = Topic("ops.looks.v1", "service", ("audit-log",))
+OPERATIONS = Topic("ops.decisions.v1", "decision subject", ("audit-log",))
 CHECKPOINTS = Topic("audit.checkpoints.v1", "origin")
 
 TOPICS: Final = (
     ACTIONS, RECORDS, SERVICES, CONTACTS, MESSAGES, FISCAL_YEARS,
-    DECISIONS, COMMANDS, RESULTS, STATUS, DELIVERIES, ALERTS, LOOKS, CHECKPOINTS,
+    DECISIONS, COMMANDS, RESULTS, STATUS, DELIVERIES, ALERTS, LOOKS, OPERATIONS,
+    CHECKPOINTS,
     RIGHTS_REQUESTS, RIGHTS_COMMANDS, RIGHTS_RESULTS,
 )  # fmt: skip
 
@@ -193,6 +195,12 @@ EVENT_TYPES: Final = (
     ),
     EventType("ops.silence.placed.v1", ALERTS, gallra.SilencePlaced, lambda d: d.silence_id),
     EventType("ops.silence.ended.v1", ALERTS, gallra.SilenceEnded, lambda d: d.silence_id),
+    EventType(
+        "ops.dead-letters.settled.v1", OPERATIONS, gallra.DeadLettersSettled, lambda d: d.topic
+    ),
+    EventType(
+        "ops.suppression.lifted.v1", OPERATIONS, gallra.SuppressionLifted, lambda d: d.record_id
+    ),
     EventType("ops.personal-data.viewed.v1", LOOKS, gallra.PersonalDataViewed, lambda d: d.service),
     EventType(
         "audit.checkpoint.published.v1", CHECKPOINTS, gallra.CheckpointPublished, lambda d: d.origin

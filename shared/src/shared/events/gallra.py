@@ -457,6 +457,35 @@ class SilenceEnded(Data):
     by: Name
 
 
+class DeadLettersSettled(Data):
+    """Somebody had events that were set aside sent again, or let them go for good.
+
+    Attributes:
+        topic: Where the events lay, with the prefix.
+        consumer: The group that had set them aside.
+        letters: Where on the topic each lay: partition/offset.
+    """
+
+    topic: Name
+    consumer: Name
+    settled: Literal["redriven", "dropped"]
+    letters: Annotated[tuple[Name, ...], Field(min_length=1, max_length=500)]
+    by: Name
+
+
+class SuppressionLifted(Data):
+    """Somebody had mail sent again to an address that had not worked.
+
+    Attributes:
+        record_id: What retention knows the suppression by; it tells nothing of the address.
+    """
+
+    record_id: Name
+    scope: Name
+    reason: Name
+    by: Name
+
+
 class CheckpointPublished(Data):
     """The master log signed its state; the note is a C2SP tlog-checkpoint."""
 

@@ -1,5 +1,8 @@
 -- The service may add to the log and purge payload; it cannot change or delete what is in the log.
 GRANT SELECT, INSERT, DELETE ON inbox, outbox TO gallra_audit_log;
+GRANT SELECT, INSERT ON dead_letter TO gallra_audit_log;
+GRANT UPDATE (settled, settled_at, settled_by) ON dead_letter TO gallra_audit_log;
+GRANT SELECT, INSERT, UPDATE ON duty TO gallra_audit_log;
 GRANT SELECT, INSERT, UPDATE ON purge_chunk_seen TO gallra_audit_log;
 GRANT SELECT ON schema_migration TO gallra_audit_log;
 GRANT SELECT, INSERT ON seen, checkpoint, cosignature TO gallra_audit_log;

@@ -1,4 +1,7 @@
 GRANT SELECT, INSERT, DELETE ON inbox, outbox TO gallra_retention;
+GRANT SELECT, INSERT ON dead_letter TO gallra_retention;
+GRANT UPDATE (settled, settled_at, settled_by) ON dead_letter TO gallra_retention;
+GRANT SELECT, INSERT, UPDATE ON duty TO gallra_retention;
 GRANT SELECT ON schema_migration TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE ON policy_plan, fiscal_year, anchor, deadline_key, legal_hold TO gallra_retention;
 GRANT SELECT, INSERT ON service_event, customer_anchor TO gallra_retention;

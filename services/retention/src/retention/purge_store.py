@@ -49,9 +49,9 @@ ERASABLE_FROM = """
 
 _A_MONTH = "interval '30 days'"  # within which a request is to be done: GDPR article 12(3)
 
-# Ids of records that HELD need be asked of at all, found from the holds.
-MAY_BE_HELD = """
-    SELECT found.id
+# Holds that name a customer, a person or a record, each with the ids of records that it may keep.
+_FOUND_BY_HOLD = """
+    SELECT hold.*, found.id AS found
       FROM legal_hold AS hold
      CROSS JOIN LATERAL (
            SELECT id FROM record WHERE customer_id = hold.customer_id
@@ -61,13 +61,39 @@ MAY_BE_HELD = """
            SELECT id
              FROM record
             WHERE (holder, category, record_id) = (hold.holder, hold.category, hold.record_id)
-            UNION ALL
-           SELECT id
-             FROM record
-            WHERE record.category = hold.category
-              AND num_nonnulls(hold.customer_id, hold.subject, hold.record_id) = 0
            ) AS found
      WHERE protects_until IS NULL OR protects_until > $1
+"""
+
+# Ids of records that HELD need be asked of at all, found from the holds.
+MAY_BE_HELD = f"""
+    SELECT found FROM ({_FOUND_BY_HOLD}) AS hold
+     UNION ALL
+    SELECT record.id
+      FROM legal_hold AS hold
+      JOIN record ON record.category = hold.category
+     WHERE (protects_until IS NULL OR protects_until > $1)
+       AND num_nonnulls(hold.customer_id, hold.subject, hold.record_id) = 0
+"""  # noqa: S608 - constants
+
+# Ids of those of them that such a hold keeps, perhaps more than once.
+NAMED_HELD = f"""
+    SELECT record.id
+      FROM ({_FOUND_BY_HOLD}) AS hold
+      JOIN record ON record.id = hold.found
+      JOIN deadline_key ON deadline_key.id = record.key
+     WHERE {_COVERS}
+"""  # noqa: S608 - constants
+
+# Ids of deadline keys all of whose records a hold keeps: it names a category, and perhaps days.
+KEYS_HELD = """
+    SELECT held.id
+      FROM legal_hold AS hold
+      JOIN deadline_key AS held ON held.category = hold.category
+     WHERE (protects_until IS NULL OR protects_until > $1)
+       AND num_nonnulls(hold.customer_id, hold.subject, hold.record_id) = 0
+       AND (first_day IS NULL OR coalesce(held.anchor_day >= first_day, true))
+       AND (last_day IS NULL OR coalesce(held.anchor_day <= last_day, true))
 """
 
 # Without one, no record need be looked at.
@@ -283,23 +309,27 @@ async def come_to(tx: Connection, items: Collection[Due]) -> None:
 
 async def sum_up(tx: Connection) -> None:
     """Sum up the differences that records left for each key, so that few are left to read."""
-    await tx.execute(
-        """
-        WITH taken AS (
-            DELETE FROM key_tally
-             WHERE (key, holder) IN (SELECT key, holder
-                                       FROM key_tally
-                                   GROUP BY key, holder
-                                     HAVING count(*) > 1)
-         RETURNING key, holder, records
+    for tally, counted in (
+        ("key_tally", "key, holder"),
+        ("registered_tally", "key, registered_on"),
+    ):
+        await tx.execute(
+            f"""
+            WITH taken AS (
+                DELETE FROM {tally}
+                 WHERE ({counted}) IN (SELECT {counted}
+                                         FROM {tally}
+                                     GROUP BY {counted}
+                                       HAVING count(*) > 1)
+             RETURNING *
+            )
+            INSERT INTO {tally}
+                 SELECT {counted}, sum(records)
+                   FROM taken
+               GROUP BY {counted}
+                 HAVING sum(records) <> 0
+            """  # noqa: S608 - names of ours
         )
-        INSERT INTO key_tally
-             SELECT key, holder, sum(records)
-               FROM taken
-           GROUP BY key, holder
-             HAVING sum(records) <> 0
-        """
-    )
 
 
 async def records_in(tx: Connection, chunk: UUID) -> list[int]:

@@ -20,7 +20,7 @@ from shared.outbox import Outbox
 from shared.postgres import open_pool, transaction
 
 BATCH: Final = 5000
-PROCESSES: Final = 4
+PROCESSES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)

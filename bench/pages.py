@@ -24,7 +24,9 @@ from bench.rig import Place, audit_log, rig, serving, started
 from gallra.stack import provider
 from gallra.stack.postgres import PROCESSES
 from gallra.stack.up import token_keys
+from retention import purge_store
 from retention.reading_store import STATUSES, Position
+from shared.postgres import transaction
 
 FIRST_DAY: Final = date(2015, 7, 1)  # so that what is told last was told before today
 DELIVERIES: Final = 1_000_000
@@ -99,6 +101,8 @@ async def _fill(places: Mapping[str, Place], records: int) -> None:
         async with parts(places["retention"], datetime.now(UTC)) as found:
             await fill(places["retention"], found, records, FIRST_DAY)
             await past.holds(found)
+            async with transaction(found.pool) as tx:
+                await purge_store.sum_up(tx)  # as a sweep does, of which there is none here
         await past.purges(places["retention"])
     if not await places["notifier"].ask("SELECT EXISTS (SELECT FROM delivery)"):
         await ledger.fill(places["notifier"], DELIVERIES)

@@ -49,41 +49,40 @@ ERASABLE_FROM = """
 
 _A_MONTH = "interval '30 days'"  # within which a request is to be done: GDPR article 12(3)
 
-# Holds that name a customer, a person or a record, each with the ids of records that it may keep.
-_FOUND_BY_HOLD = """
-    SELECT hold.*, found.id AS found
+# Holds in force that name a customer, a person or a record, each with the records that it may keep.
+_NAMED = """
       FROM legal_hold AS hold
      CROSS JOIN LATERAL (
-           SELECT id FROM record WHERE customer_id = hold.customer_id
+           SELECT * FROM record WHERE customer_id = hold.customer_id
             UNION ALL
-           SELECT record_subject.record FROM record_subject WHERE token = hold.subject
+           SELECT record.*
+             FROM record_subject
+             JOIN record ON record.id = record_subject.record
+            WHERE token = hold.subject
             UNION ALL
-           SELECT id
+           SELECT *
              FROM record
             WHERE (holder, category, record_id) = (hold.holder, hold.category, hold.record_id)
-           ) AS found
-     WHERE protects_until IS NULL OR protects_until > $1
+           ) AS record
 """
+_IN_FORCE = "(protects_until IS NULL OR protects_until > $1)"
 
 # Ids of records that HELD need be asked of at all, found from the holds.
 MAY_BE_HELD = f"""
-    SELECT found FROM ({_FOUND_BY_HOLD}) AS hold
+    SELECT record.id {_NAMED} WHERE {_IN_FORCE}
      UNION ALL
     SELECT record.id
       FROM legal_hold AS hold
       JOIN record ON record.category = hold.category
-     WHERE (protects_until IS NULL OR protects_until > $1)
-       AND num_nonnulls(hold.customer_id, hold.subject, hold.record_id) = 0
+     WHERE {_IN_FORCE} AND num_nonnulls(hold.customer_id, hold.subject, hold.record_id) = 0
 """  # noqa: S608 - constants
 
-# Ids of those of them that such a hold keeps, perhaps more than once.
+# Records that such a hold keeps, each once for each hold: a FROM and a WHERE clause.
 NAMED_HELD = f"""
-    SELECT record.id
-      FROM ({_FOUND_BY_HOLD}) AS hold
-      JOIN record ON record.id = hold.found
+    {_NAMED}
       JOIN deadline_key ON deadline_key.id = record.key
-     WHERE {_COVERS}
-"""  # noqa: S608 - constants
+     WHERE {_IN_FORCE} AND {_COVERS}
+"""
 
 # Ids of deadline keys all of whose records a hold keeps: it names a category, and perhaps days.
 KEYS_HELD = """
@@ -127,6 +126,9 @@ CANARY = """
              WHERE (canary.holder, canary.category, canary.record_id)
                  = (record.holder, record.category, record.record_id))
 """
+
+# That a record is none.  As a join, it might be planned to read all canaries for a few records.
+NO_CANARY = f"({CANARY}) IS NOT TRUE"
 
 # A record to be purged again that was registered anew.
 KNOWN = """

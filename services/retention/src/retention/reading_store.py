@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final, Self
 
-from retention.purge_store import CANARY, HELD, KEYS_HELD, NAMED_HELD
+from retention.purge_store import HELD, KEYS_HELD, NAMED_HELD, NO_CANARY
 from shared.errors import Rejected
 from shared.postgres import Connection
 
@@ -85,7 +85,7 @@ async def records(
     asked = _Asked([now])
     standing = _STANDS.get(wanted.status or "", _Standing())
     asked.keys.append(standing.key)
-    asked.records.append(f"NOT {CANARY}")
+    asked.records.append(NO_CANARY)
     if after is not None:
         at, key, record = asked.values(after.purge_from, after.key, after.record)
         reached = f"(coalesce({at}::timestamptz, {_NEVER}), {key}::bigint)"
@@ -160,7 +160,7 @@ def _parts(asked: _Asked, held: bool | None, customer: str | None, limit: int) -
         yield _walked(asked, "true", "true", limit)
     elif held:
         yield _walked(asked, _among(KEYS_HELD), "true", limit)
-        named = f"record.id IN ({NAMED_HELD})"
+        named = f"record.id IN (SELECT record.id {NAMED_HELD})"
         yield _gathered(asked, f"NOT {_among(KEYS_HELD)}", named, limit)
     else:
         yield _walked(asked, f"NOT {_among(KEYS_HELD)}", not_held, limit)

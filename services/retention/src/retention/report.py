@@ -41,6 +41,32 @@ async def make(
         topics: See there.
     """
     standing = await report_store.standing(tx, period.as_of, period.at)
+    return Report(
+        period,
+        made_at,
+        await _lines(tx, policies, period, standing, entries),
+        falls_due=_falls_due(standing),
+        holds=await report_store.holds(tx, period.at),
+        erasures=await report_store.erasures(tx, period.at),
+        policy_changes=await report_store.policy_changes(tx, *period.instants),
+        looks=looks,
+        topics=topics,
+    )
+
+
+async def lines(tx: Connection, policies: Mapping[str, Policy], period: Span) -> list[Line]:
+    """Return what the report says of each category, without where the master log has it."""
+    standing = await report_store.standing(tx, period.as_of, period.at)
+    return await _lines(tx, policies, period, standing, {})
+
+
+async def _lines(
+    tx: Connection,
+    policies: Mapping[str, Policy],
+    period: Span,
+    standing: Rows,
+    entries: Mapping[str, int],
+) -> list[Line]:
     awaiting = await report_store.awaiting(tx, period.at)
     purged = await report_store.purged(tx, *period.instants)
     inventories = await inventory_store.compared_by(tx, period.at)
@@ -63,17 +89,7 @@ async def make(
                 ],
             )
         )
-    return Report(
-        period,
-        made_at,
-        lines,
-        falls_due=_falls_due(standing),
-        holds=await report_store.holds(tx, period.at),
-        erasures=await report_store.erasures(tx, period.at),
-        policy_changes=await report_store.policy_changes(tx, *period.instants),
-        looks=looks,
-        topics=topics,
-    )
+    return lines
 
 
 def _counts(held: Rows) -> dict[str, int]:

@@ -34,13 +34,16 @@ unit: $(READY)  ## the tests that need no service
 soak: $(READY)  ## 10,000 interleavings of holds, purges and crashes: a quarter of an hour
 	GALLRA_INTERLEAVINGS=10000 $(BIN)/pytest tests/integration/test_holds_machine.py
 
-bench: bench-sequencing bench-latency bench-append bench-growth bench-keys bench-purging bench-registering bench-mailing bench-ledger  ## an hour and a half: writes docs/benchmarks.md
+bench: bench-sequencing bench-latency bench-append bench-growth bench-keys bench-purging bench-registering bench-mailing bench-ledger bench-pages  ## two hours: writes docs/benchmarks.md
 
 bench-keys bench-purging bench-registering: bench-%: $(READY)
 	$(BIN)/python -m bench.retention $*
 
 bench-mailing bench-ledger: bench-%: $(READY)
 	$(BIN)/python -m bench.notifier $*
+
+bench-pages: $(READY)
+	$(BIN)/python -m bench.console pages
 
 bench-%: $(READY)
 	$(BIN)/python -m bench.audit_log $*

@@ -31,7 +31,7 @@ def measure(folder: Path, deliveries: int) -> Section:
     """Fill a ledger and ask it."""
     with rig(folder) as infra:
         place = asyncio.run(new_place(infra, "notifier"))
-        asyncio.run(_fill(place, deliveries))
+        asyncio.run(fill(place, deliveries))
         rows = asyncio.run(_ask(place))
     return Section(
         title="Notifier: asking the ledger",
@@ -46,7 +46,8 @@ def measure(folder: Path, deliveries: int) -> Section:
     )
 
 
-async def _fill(place: Place, count: int) -> None:
+async def fill(place: Place, count: int) -> None:
+    """Lay out *count* deliveries, without the steps that they took."""
     connection: Any = await asyncpg.connect(place.owner)
     await connection.execute("SET session_replication_role = replica")  # no step is noted
     await connection.execute(

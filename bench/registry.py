@@ -114,7 +114,9 @@ async def _lay_out(
             INSERT INTO record (holder, category, record_id, entity, customer_id, scheme,
                                 registered_at, key)
                  SELECT holder, named.category, 'R-' || lpad(n::text, 10, '0'), 'ab',
-                        'c-' || n % {CUSTOMERS}, '', now(), deadline_key.id
+                        'c-' || n % {CUSTOMERS}, '',
+                        least(now(), $3::date + (n * {SPAN} / $4::bigint)::int + {DISORDER}),
+                        deadline_key.id
                    FROM generate_series($1::bigint, $2::bigint) AS n
                    JOIN named ON place = n % {len(CATEGORIES)}
                    JOIN deadline_key

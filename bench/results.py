@@ -12,7 +12,7 @@ RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 ORDER = (
     "append", "latency", "growth", "sequencing", "keys", "purging", "registering", "mailing",
-    "ledger",
+    "ledger", "pages",
 )  # fmt: skip
 
 HEAD = """# Benchmarks

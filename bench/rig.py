@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -208,22 +208,26 @@ def audit_log(log: Place, processes: int = 1, **settings: str) -> Iterator[Runni
 @contextmanager
 def serving(place: Place, processes: int = 1, **settings: str) -> Iterator[Running]:
     """Run a service as its users do, in *processes* processes; all are ready."""
+    environment = {
+        "GALLRA_DATABASE": place.service,
+        "GALLRA_KAFKA": place.infra.kafka,
+        "GALLRA_TOPIC_PREFIX": place.prefix,
+        "GALLRA_LOG_LEVEL": "WARNING",
+        "GALLRA_WITHOUT_TOKEN": ",".join(ROLES),
+        **settings,
+    }
+    with started(place.package, [_free_port() for _ in range(processes)], environment) as running:
+        yield running
+
+
+@contextmanager
+def started(package: str, ports: list[int], environment: Mapping[str, str]) -> Iterator[Running]:
+    """Run a process of *package* at each of *ports*; all are ready."""
     with ExitStack() as stack:
         running: list[subprocess.Popen[bytes]] = []
-        ports: list[int] = []
-        for _ in range(processes):
-            ports.append(_free_port())
-            environment = {
-                **os.environ,
-                "GALLRA_DATABASE": place.service,
-                "GALLRA_KAFKA": place.infra.kafka,
-                "GALLRA_TOPIC_PREFIX": place.prefix,
-                "GALLRA_HTTP_PORT": str(ports[-1]),
-                "GALLRA_LOG_LEVEL": "WARNING",
-                "GALLRA_WITHOUT_TOKEN": ",".join(ROLES),
-                **settings,
-            }
-            process = subprocess.Popen([sys.executable, "-m", place.package], env=environment)
+        for port in ports:
+            its = {**os.environ, **environment, "GALLRA_HTTP_PORT": str(port)}
+            process = subprocess.Popen([sys.executable, "-m", package], env=its)
             stack.callback(process.wait)
             stack.callback(process.terminate)
             running.append(process)

@@ -115,6 +115,31 @@ async def test_looking_at_holdings_announces_nothing(
     assert await retention.announced() == []
 
 
+async def test_how_categories_stand_is_what_the_report_says(
+    retention: Retention, client: httpx.AsyncClient
+) -> None:
+    await retention.invoices("i-1", "i-2", "i-3")
+    await retention.hold(Scope(category="billing.invoice", holder="billing", record_id="i-2"))
+    await retention.take(lead("l-1", date(2031, 6, 1)))
+    retention.clock.advance(timedelta(hours=1))
+    [prepare] = named(await retention.sweep(), "PurgePrepare")
+    told = (await client.get("/api/v1/standing")).json()
+    whole = (await client.get("/api/v1/holdings")).json()
+    assert len(told["categories"]) == len(whole["categories"]) > 1
+    for short, full in zip(told["categories"], whole["categories"], strict=True):
+        assert {n: full[n] for n in short if n not in {"awaiting", "purged"}} == {
+            n: short[n] for n in short if n not in {"awaiting", "purged"}
+        }
+    invoices = {c["category"]: c for c in told["categories"]}["billing.invoice"]
+    assert (invoices["due"], invoices["held_back"], invoices["awaiting"]) == (2, 1, 2)
+    await retention.take(answer(prepare, retention.clock.now()))
+    [commit] = named(await retention.announced(), "PurgeCommit")
+    await retention.take(answer(commit, retention.clock.now()))
+    told = (await client.get("/api/v1/standing")).json()
+    invoices = {c["category"]: c for c in told["categories"]}["billing.invoice"]
+    assert (invoices["held"], invoices["awaiting"], invoices["purged"]) == (1, 0, 2)
+
+
 async def test_versions_and_plans_of_a_policy(
     retention: Retention, client: httpx.AsyncClient
 ) -> None:

@@ -162,6 +162,10 @@ def answers(text: str) -> dict[str, Any]:
         "/api/v1/month-reports": {"reports": [
             {"month": text, "sha256": "ab" * 32, "issued_at": AT}
         ]},
+        "/api/v1/standing": {
+            "from": "2026-01-01", "as_of": "2026-11-26",
+            "categories": [{**category, "awaiting": 3, "purged": 12}],
+        },
         "/api/v1/forecast": {"purges": [
             {"month": "2027-01-01", "category": "lead.form", "records": 4}
         ]},

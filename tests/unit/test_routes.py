@@ -66,6 +66,7 @@ MATRIX: dict[str, set[str] | frozenset[str]] = {
     "GET /api/v1/purges/00000000-0000-0000-0000-000000000000/certificate": ALL,
     "GET /api/v1/canaries": ALL,
     "GET /api/v1/holdings": ALL,
+    "GET /api/v1/standing": ALL,
     "GET /api/v1/records": ALL,
     "GET /api/v1/calendar": ALL,
     "GET /api/v1/policies": ALL,

@@ -135,7 +135,8 @@ async def entry(request: Asked, state: State, index: Index) -> dict[str, Any]:
         if not leaves:
             raise NotFoundException("there is no such entry")
         payload = await store.payload(tx, index)
-        receipts = await store.receipts_for(tx, index)
+        whole = payload is not None and not payload.purged
+        receipts = [] if whole else await store.receipts_for(tx, index)  # it reads all since
         corrections = await store.corrections_of(tx, index)
     if payload is not None and payload.bucket is not None:
         await state.access.note(pool, "entry", [index], by=request.user.subject)

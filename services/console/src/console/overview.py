@@ -14,7 +14,9 @@ from console.view import Asking, Seen, View
 _MONTHS: Final = 24
 _WIDTH: Final = 960
 _HEIGHT: Final = 190
-_COUNTS: Final = ("held", "due", "overdue", "held_back", "indeterminate")
+_COUNTS: Final = (
+    "held", "due", "overdue", "held_back", "indeterminate", "awaiting", "purged",
+)  # fmt: skip
 
 
 @page("/", navigation.OVERVIEW.roles)
@@ -23,8 +25,19 @@ async def overview(view: Seen, backend: Asking) -> Template:
     today = view.today()
     months = charts.months_from(today, _MONTHS)
     day_after_last = charts.months_from(months[-1], 2)[1]
-    holdings, forecast, purges, freezes, plans, holds, rights = await asyncio.gather(
-        backend.maybe("retention", "/api/v1/holdings", {"lang": view.language}),
+    (
+        standing,
+        forecast,
+        purges,
+        freezes,
+        plans,
+        holds,
+        rights,
+        checkpoints,
+        producers,
+        alerts,
+    ) = await asyncio.gather(
+        backend.maybe("retention", "/api/v1/standing"),
         backend.maybe(
             "retention", "/api/v1/forecast", {"from": str(today), "to": str(day_after_last)}
         ),
@@ -33,8 +46,6 @@ async def overview(view: Seen, backend: Asking) -> Template:
         backend.maybe("retention", "/api/v1/plans"),
         backend.maybe("retention", "/api/v1/holds"),
         backend.maybe("retention", "/api/v1/rights"),
-    )
-    checkpoints, producers, alerts = await asyncio.gather(
         backend.maybe("audit_log", "/api/v1/checkpoints"),
         backend.maybe("audit_log", "/api/v1/producers"),
         backend.maybe("notifier", "/api/v1/alerts"),
@@ -43,10 +54,10 @@ async def overview(view: Seen, backend: Asking) -> Template:
     return view.page(
         "overview.html",
         navigation.OVERVIEW,
-        totals=holdings and _totals(holdings["categories"]),
-        holdings=holdings,
+        totals=standing and _totals(standing["categories"]),
+        standing=standing,
         chart=forecasted,
-        titles=titles(view, holdings["categories"] if holdings else []),
+        titles=titles(view, standing["categories"] if standing else []),
         purges=purges and purges["purges"],
         freezes=freezes,
         plans=plans and [plan for plan in plans["plans"] if plan["applied_at"] is None],
@@ -65,11 +76,7 @@ def titles(view: View, categories: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _totals(categories: list[dict[str, Any]]) -> dict[str, int]:
-    return {
-        **{name: sum(c[name] for c in categories) for name in _COUNTS},
-        "awaiting": sum(sum(c["awaiting"].values()) for c in categories),
-        "purged": sum(c["purged"]["erased"] + c["purged"]["anonymised"] for c in categories),
-    }
+    return {name: sum(c[name] for c in categories) for name in _COUNTS}
 
 
 @page("/{path:path}", navigation.OVERVIEW.roles)

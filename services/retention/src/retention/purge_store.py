@@ -49,25 +49,50 @@ ERASABLE_FROM = """
 
 _A_MONTH = "interval '30 days'"  # within which a request is to be done: GDPR article 12(3)
 
-# Ids of records that HELD need be asked of at all, found from the holds.
-MAY_BE_HELD = """
-    SELECT found.id
+# Holds in force that name a customer, a person or a record, each with the records that it may keep.
+_NAMED = """
       FROM legal_hold AS hold
      CROSS JOIN LATERAL (
-           SELECT id FROM record WHERE customer_id = hold.customer_id
+           SELECT * FROM record WHERE customer_id = hold.customer_id
             UNION ALL
-           SELECT record_subject.record FROM record_subject WHERE token = hold.subject
+           SELECT record.*
+             FROM record_subject
+             JOIN record ON record.id = record_subject.record
+            WHERE token = hold.subject
             UNION ALL
-           SELECT id
+           SELECT *
              FROM record
             WHERE (holder, category, record_id) = (hold.holder, hold.category, hold.record_id)
-            UNION ALL
-           SELECT id
-             FROM record
-            WHERE record.category = hold.category
-              AND num_nonnulls(hold.customer_id, hold.subject, hold.record_id) = 0
-           ) AS found
-     WHERE protects_until IS NULL OR protects_until > $1
+           ) AS record
+"""
+_IN_FORCE = "(protects_until IS NULL OR protects_until > $1)"
+
+# Ids of records that HELD need be asked of at all, found from the holds.
+MAY_BE_HELD = f"""
+    SELECT record.id {_NAMED} WHERE {_IN_FORCE}
+     UNION ALL
+    SELECT record.id
+      FROM legal_hold AS hold
+      JOIN record ON record.category = hold.category
+     WHERE {_IN_FORCE} AND num_nonnulls(hold.customer_id, hold.subject, hold.record_id) = 0
+"""  # noqa: S608 - constants
+
+# Records that such a hold keeps, each once for each hold: a FROM and a WHERE clause.
+NAMED_HELD = f"""
+    {_NAMED}
+      JOIN deadline_key ON deadline_key.id = record.key
+     WHERE {_IN_FORCE} AND {_COVERS}
+"""
+
+# Ids of deadline keys all of whose records a hold keeps: it names a category, and perhaps days.
+KEYS_HELD = """
+    SELECT held.id
+      FROM legal_hold AS hold
+      JOIN deadline_key AS held ON held.category = hold.category
+     WHERE (protects_until IS NULL OR protects_until > $1)
+       AND num_nonnulls(hold.customer_id, hold.subject, hold.record_id) = 0
+       AND (first_day IS NULL OR coalesce(held.anchor_day >= first_day, true))
+       AND (last_day IS NULL OR coalesce(held.anchor_day <= last_day, true))
 """
 
 # Without one, no record need be looked at.
@@ -101,6 +126,9 @@ CANARY = """
              WHERE (canary.holder, canary.category, canary.record_id)
                  = (record.holder, record.category, record.record_id))
 """
+
+# That a record is none.  As a join, it might be planned to read all canaries for a few records.
+NO_CANARY = f"({CANARY}) IS NOT TRUE"
 
 # A record to be purged again that was registered anew.
 KNOWN = """
@@ -283,23 +311,27 @@ async def come_to(tx: Connection, items: Collection[Due]) -> None:
 
 async def sum_up(tx: Connection) -> None:
     """Sum up the differences that records left for each key, so that few are left to read."""
-    await tx.execute(
-        """
-        WITH taken AS (
-            DELETE FROM key_tally
-             WHERE (key, holder) IN (SELECT key, holder
-                                       FROM key_tally
-                                   GROUP BY key, holder
-                                     HAVING count(*) > 1)
-         RETURNING key, holder, records
+    for tally, counted in (
+        ("key_tally", "key, holder"),
+        ("registered_tally", "key, registered_on"),
+    ):
+        await tx.execute(
+            f"""
+            WITH taken AS (
+                DELETE FROM {tally}
+                 WHERE ({counted}) IN (SELECT {counted}
+                                         FROM {tally}
+                                     GROUP BY {counted}
+                                       HAVING count(*) > 1)
+             RETURNING *
+            )
+            INSERT INTO {tally}
+                 SELECT {counted}, sum(records)
+                   FROM taken
+               GROUP BY {counted}
+                 HAVING sum(records) <> 0
+            """  # noqa: S608 - names of ours
         )
-        INSERT INTO key_tally
-             SELECT key, holder, sum(records)
-               FROM taken
-           GROUP BY key, holder
-             HAVING sum(records) <> 0
-        """
-    )
 
 
 async def records_in(tx: Connection, chunk: UUID) -> list[int]:

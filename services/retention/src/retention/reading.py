@@ -16,7 +16,7 @@ from retention.explanation import Translate
 from retention.findings import Span, in_words
 from retention.policy import Policy
 from retention.reading_store import Position, Wanted
-from retention.report import make
+from retention.report import lines, make
 from retention.tables import content
 from shared import topics
 from shared.errors import Rejected
@@ -55,6 +55,31 @@ async def holdings(
     for line, category in zip(report.lines, found["categories"], strict=True):
         category["why"] = line.why_in(translate)
     return found
+
+
+@get("/api/v1/standing", roles=EVERYBODY)
+async def standing(state: State) -> dict[str, Any]:
+    """Return in a few figures how each category stands today; they are the report's."""
+    today = civil_day(state.clock.now())
+    span = Span(date(today.year, 1, 1), today, today)
+    pool: Pool = state.pool
+    async with pool.acquire() as tx, tx.transaction(isolation="repeatable_read", readonly=True):
+        history = await state.registry.in_force.read(tx)
+        found = await lines(tx, history.newest, span)
+    return {
+        "from": span.start,
+        "as_of": span.as_of,
+        "categories": [
+            {
+                "category": line.policy.category,
+                "title": line.policy.title.model_dump(),
+                **line.counts,
+                "awaiting": sum(line.awaiting.values()),
+                "purged": line.gone,
+            }
+            for line in found
+        ],
+    }
 
 
 @get("/api/v1/records", roles=EVERYBODY)
@@ -215,4 +240,6 @@ async def bus_topics(state: State) -> dict[str, Any]:
     return {"settings": [asdict(each) for each in found]}
 
 
-ROUTES: Final = [holdings, records, calendar, policies, policy, plans, freezes, holders, bus_topics]
+ROUTES: Final = [
+    holdings, standing, records, calendar, policies, policy, plans, freezes, holders, bus_topics,
+]  # fmt: skip

@@ -1,15 +1,18 @@
 """SQL of what people look at: records by their deadlines, versions, plans, freezes; only reads."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final, Self
 
-from retention.purge_store import CANARY, HELD, MAY_BE_HELD
+from retention.purge_store import HELD, KEYS_HELD, NAMED_HELD, NO_CANARY
 from shared.errors import Rejected
 from shared.postgres import Connection
 
 _NEVER: Final = "'infinity'::timestamptz"
+_GOES: Final = f"coalesce(purge_from, {_NEVER})"
+_ORDER: Final = f"{_GOES}, deadline_key.id, record.id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +53,27 @@ class Position:
         return f"{at}_{self.key}_{self.record}"
 
 
-# What each word asks of a record and its key; the parameters are those of records().
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What a word for how records stand asks; $1 is the present.
+
+    Attributes:
+        key: Of their deadline key.
+        held: Whether a hold keeps them; None if that does not matter.
+    """
+
+    key: str = "true"
+    held: bool | None = None
+
+
 _STANDS: Final = {
-    "scheduled": "status = 'scheduled' AND purge_from > $1",
-    "due": f"status = 'scheduled' AND purge_from <= $1 AND NOT {HELD}",
-    "overdue": f"status = 'scheduled' AND must_purge_by <= $1 AND NOT {HELD}",
-    "held-back": f"status = 'scheduled' AND purge_from <= $1 AND {HELD}",
-    "on-hold": f"record.id IN ({MAY_BE_HELD}) AND {HELD}",
-    "open": "status = 'open'",
-    "indeterminate": "status = 'indeterminate'",
+    "scheduled": _Standing(f"status = 'scheduled' AND {_GOES} > $1"),
+    "due": _Standing(f"{_GOES} <= $1", held=False),
+    "overdue": _Standing(f"{_GOES} <= $1 AND must_purge_by <= $1", held=False),
+    "held-back": _Standing(f"{_GOES} <= $1", held=True),
+    "on-hold": _Standing(held=True),
+    "open": _Standing("status = 'open'"),
+    "indeterminate": _Standing("status = 'indeterminate'"),
 }
 STATUSES: Final = tuple(_STANDS)
 
@@ -67,37 +82,119 @@ async def records(
     tx: Connection, wanted: Wanted, now: datetime, after: Position | None, limit: int
 ) -> list[dict[str, Any]]:
     """Return records that match, those whose time is up first coming first."""
+    asked = _Asked([now])
+    standing = _STANDS.get(wanted.status or "", _Standing())
+    asked.keys.append(standing.key)
+    asked.records.append(NO_CANARY)
+    if after is not None:
+        at, key, record = asked.values(after.purge_from, after.key, after.record)
+        reached = f"(coalesce({at}::timestamptz, {_NEVER}), {key}::bigint)"
+        asked.keys.append(f"({_GOES}, deadline_key.id) >= {reached}")
+        asked.records.append(
+            f"record.id > CASE WHEN ({_GOES}, deadline_key.id) = {reached}"
+            f" THEN {record}::bigint ELSE 0 END"
+        )
+    if wanted.category is not None:
+        asked.keys.append(f"deadline_key.category = {asked.value(wanted.category)}")
+    if wanted.start is not None:
+        asked.keys.append(f"purge_from IS NOT NULL AND {_GOES} >= {asked.value(wanted.start)}")
+    if wanted.end is not None:
+        asked.keys.append(f"{_GOES} < {asked.value(wanted.end)}")
+    if wanted.holder is not None:
+        holder = asked.value(wanted.holder)
+        theirs = f"SELECT key FROM key_records WHERE holder = {holder}"  # noqa: S608 - a parameter
+        asked.keys.append(_among(theirs))
+        asked.records.append(f"holder = {holder}")
+    if wanted.customer is not None:
+        asked.records.append(f"customer_id = {asked.value(wanted.customer)}")
+    parts = " UNION ALL ".join(_parts(asked, standing.held, wanted.customer, limit))
     rows = await tx.fetch(
         f"""
         SELECT record.id, record.key, holder, record.category, record_id, customer_id,
                record.entity, status, why, provisional, anchor_day, keep_through, purge_from,
                must_purge_by, policy_version, {HELD} AS held
-          FROM deadline_key
-          JOIN record ON record.key = deadline_key.id
-         WHERE ($2::text IS NULL OR record.category = $2)
-           AND ($3::text IS NULL OR holder = $3)
-           AND ($4::text IS NULL OR customer_id = $4)
-           AND ($5::timestamptz IS NULL OR purge_from >= $5)
-           AND ($6::timestamptz IS NULL OR purge_from < $6)
-           AND (coalesce(purge_from, {_NEVER}), deadline_key.id, record.id)
-             > (coalesce($7, {_NEVER}), $8::bigint, $9::bigint)
-           AND {_STANDS.get(wanted.status or "", "true")}
-           AND NOT {CANARY}
-      ORDER BY coalesce(purge_from, {_NEVER}), deadline_key.id, record.id
-         LIMIT $10
-        """,  # noqa: S608 - constants
-        now,
-        wanted.category,
-        wanted.holder,
-        wanted.customer,
-        wanted.start,
-        wanted.end,
-        after.purge_from if after else datetime.min.replace(tzinfo=now.tzinfo),
-        after.key if after else 0,
-        after.record if after else 0,
-        limit,
+          FROM ({parts}) AS found
+          JOIN record ON record.id = found.id
+          JOIN deadline_key ON deadline_key.id = record.key
+      ORDER BY {_ORDER}
+         LIMIT {limit:d}
+        """,  # noqa: S608 - conditions of ours, values apart
+        *asked.given,
     )
     return [dict(row) for row in rows]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Conditions of deadline keys and of records, and the values that they speak of."""
+
+    given: list[Any]
+    keys: list[str] = field(default_factory=list[str])
+    records: list[str] = field(default_factory=list[str])
+
+    def value(self, value: Any) -> str:
+        """Return what stands for *value* in a condition."""
+        self.given.append(value)
+        return f"${len(self.given)}"
+
+    def values(self, *values: Any) -> list[str]:
+        return [self.value(value) for value in values]
+
+
+def _among(ids: str) -> str:
+    """Return that a deadline key is one of *ids*, in words that are not planned as a join.
+
+    A join might be one that has to sort all keys before the first can be looked at.
+    """
+    return f"(deadline_key.id IN ({ids})) IS TRUE"
+
+
+def _parts(asked: _Asked, held: bool | None, customer: str | None, limit: int) -> Iterator[str]:
+    """Yield queries that between them find the first *limit* records that match."""
+    not_held = f"NOT {HELD}"
+    if customer is not None:
+        # A customer has few records, and is found by an index of its own.
+        kept = {None: "true", True: HELD, False: not_held}[held]
+        yield _gathered(asked, "true", kept, limit)
+    elif held is None:
+        yield _walked(asked, "true", "true", limit)
+    elif held:
+        yield _walked(asked, _among(KEYS_HELD), "true", limit)
+        named = f"record.id IN (SELECT record.id {NAMED_HELD})"
+        yield _gathered(asked, f"NOT {_among(KEYS_HELD)}", named, limit)
+    else:
+        yield _walked(asked, f"NOT {_among(KEYS_HELD)}", not_held, limit)
+
+
+def _walked(asked: _Asked, of_key: str, of_record: str, limit: int) -> str:
+    """Return the query that goes from key to key, and in each from record to record."""
+    return f"""
+        (SELECT record.id
+           FROM deadline_key
+          CROSS JOIN LATERAL (
+                SELECT record.id
+                  FROM record
+                 WHERE record.key = deadline_key.id
+                   AND {" AND ".join([*asked.records, of_record])}
+              ORDER BY record.id
+                 LIMIT {limit:d}
+                ) AS record
+          WHERE {" AND ".join([*asked.keys, of_key])}
+       ORDER BY {_ORDER}
+          LIMIT {limit:d})
+    """  # noqa: S608 - conditions of ours
+
+
+def _gathered(asked: _Asked, of_key: str, of_record: str, limit: int) -> str:
+    """Return the query that sorts all records that match: few of them."""
+    return f"""
+        (SELECT record.id
+           FROM record
+           JOIN deadline_key ON deadline_key.id = record.key
+          WHERE {" AND ".join([*asked.keys, *asked.records, of_key, of_record])}
+       ORDER BY {_ORDER}
+          LIMIT {limit:d})
+    """  # noqa: S608 - conditions of ours
 
 
 async def days(

@@ -1,13 +1,12 @@
 """Makes the retention report: what is held and why, what is due, and what became of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
 
 from retention import inventory_store, report_store
 from retention.calendar import day_after
 from retention.findings import (
-    COUNTS,
     PURGED,
     Inventoried,
     Line,
@@ -42,35 +41,12 @@ async def make(
         looks: See :class:`~retention.findings.Report`; *topics* as well.
         topics: See there.
     """
-    held = {r["category"]: r for r in await report_store.holdings(tx, period.at)}
-    gone = {r["category"]: r for r in await report_store.gone_since(tx, period.as_of, period.at)}
-    awaiting = await report_store.awaiting(tx, period.at)
-    purged = await report_store.purged(tx, *period.instants)
-    inventories = await inventory_store.compared_by(tx, period.at)
-    lines: list[Line] = []
-    for category, policy in sorted(policies.items()):
-        found = [rows.get(category, {}) for rows in (held, gone)]
-        lines.append(
-            Line(
-                policy=policy,
-                counts={name: sum(row.get(name) or 0 for row in found) for name in COUNTS},
-                next_purge_on=_next([row.get("next_keep_through") for row in found]),
-                kept_until=_last([row.get("last_keep_through") for row in found]),
-                awaiting={r["holder"]: r["records"] for r in awaiting if r["category"] == category},
-                missing_facts=sorted(found[0].get("missing_facts") or []),
-                purges=[_purge(r, entries) for r in purged if r["category"] == category],
-                inventories=[
-                    Inventoried(i.holder, i.as_of, i.count, i.known, i.agrees)
-                    for i in inventories
-                    if i.category == category
-                ],
-            )
-        )
+    standing = await report_store.standing(tx, period.as_of, period.at)
     return Report(
         period,
         made_at,
-        lines,
-        falls_due=await report_store.fall_due(tx, period.as_of, period.at),
+        await _lines(tx, policies, period, standing, entries),
+        falls_due=_falls_due(standing),
         holds=await report_store.holds(tx, period.at),
         erasures=await report_store.erasures(tx, period.at),
         requests=[
@@ -83,13 +59,92 @@ async def make(
     )
 
 
-def _next(keep_through: list[date | None]) -> date | None:
-    known = [day for day in keep_through if day is not None]
-    return day_after(min(known)) if known else None
+async def lines(tx: Connection, policies: Mapping[str, Policy], period: Span) -> list[Line]:
+    """Return what the report says of each category, without where the master log has it."""
+    standing = await report_store.standing(tx, period.as_of, period.at)
+    return await _lines(tx, policies, period, standing, {})
 
 
-def _last(keep_through: list[date | None]) -> date | None:
-    return max((day for day in keep_through if day is not None), default=None)
+async def _lines(
+    tx: Connection,
+    policies: Mapping[str, Policy],
+    period: Span,
+    standing: Rows,
+    entries: Mapping[str, int],
+) -> list[Line]:
+    awaiting = await report_store.awaiting(tx, period.at)
+    purged = await report_store.purged(tx, *period.instants)
+    inventories = await inventory_store.compared_by(tx, period.at)
+    lines: list[Line] = []
+    for category, policy in sorted(policies.items()):
+        held = [row for row in standing if row["category"] == category]
+        lines.append(
+            Line(
+                policy=policy,
+                counts=_counts(held),
+                next_purge_on=_next(held),
+                kept_until=_last(held),
+                awaiting={r["holder"]: r["records"] for r in awaiting if r["category"] == category},
+                missing_facts=sorted({row["why"] for row in held} - {""}),
+                purges=[_purge(r, entries) for r in purged if r["category"] == category],
+                inventories=[
+                    Inventoried(i.holder, i.as_of, i.count, i.known, i.agrees)
+                    for i in inventories
+                    if i.category == category
+                ],
+            )
+        )
+    return lines
+
+
+def _counts(held: Rows) -> dict[str, int]:
+    def total(counted: Callable[[Mapping[str, Any]], object], *, kept: bool = False) -> int:
+        return sum(row["kept" if kept else "records"] for row in held if counted(row))
+
+    def due(row: Mapping[str, Any]) -> bool:
+        return row["due"]
+
+    return {
+        "held": total(lambda _: True),
+        "open": total(lambda row: row["status"] == "open"),
+        "indeterminate": total(lambda row: row["status"] == "indeterminate"),
+        "scheduled": total(lambda row: row["status"] == "scheduled" and not row["due"]),
+        "due": total(due) - total(due, kept=True),
+        "overdue": sum(row["records"] - row["kept"] for row in held if row["overdue"]),
+        "held_back": total(due, kept=True),
+        "provisional": total(lambda row: row["provisional"]),
+    }
+
+
+def _falls_due(standing: Rows) -> Rows:
+    """Return what is due by month, category and financial year, in order."""
+    sums: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in standing:
+        if not row["due"]:
+            continue
+        named = {name: row[name] for name in ("category", "year_from", "year_to")}
+        month = row["due_from"].replace(day=1)
+        line = sums.setdefault(
+            (month, *named.values()),
+            {**named, "due_from": row["due_from"], "records": 0, "held_back": 0},
+        )
+        line["due_from"] = min(line["due_from"], row["due_from"])
+        line["records"] += row["records"]
+        line["held_back"] += row["kept"]
+    return sorted(
+        sums.values(),
+        key=lambda line: (line["due_from"], line["category"], line["year_from"] or date.max),
+    )
+
+
+def _next(held: Rows) -> date | None:
+    ahead = [r["next_keep_through"] for r in held if r["status"] == "scheduled" and not r["due"]]
+    return day_after(min(ahead)) if ahead else None
+
+
+def _last(held: Rows) -> date | None:
+    days = [row["last_keep_through"] for row in held if row["last_keep_through"] is not None]
+    return max(days, default=None)
 
 
 def _purge(row: Mapping[str, Any], entries: Mapping[str, int]) -> Purge:

@@ -3,105 +3,100 @@
 from datetime import date, datetime
 from typing import Any
 
-from retention.purge_store import CANARY, ERASABLE_FROM, HELD
+from retention.purge_store import ERASABLE_FROM, HELD, KEYS_HELD, NAMED_HELD, NO_CANARY
 from shared.postgres import Connection
 
 # How many of a purge chunk are canaries, in a FROM clause.  That a chunk confirmed the purge of one
 # is noted a little later.
 _CANARIES = """
-    LATERAL (SELECT count(*) AS canaries
-               FROM canary
-              WHERE (canary.holder, canary.category) = (purge_chunk.holder, purge_job.category)
-                AND (canary.chunk = purge_chunk.id
-                     OR canary.state = 'due' AND canary.record_id = ANY(refs))) AS counted
+    LATERAL (SELECT (SELECT count(*) FROM canary WHERE canary.chunk = purge_chunk.id)
+                  + (SELECT count(*)
+                       FROM canary
+                      WHERE (canary.holder, canary.category)
+                          = (purge_chunk.holder, purge_job.category)
+                        AND canary.state = 'due'
+                        AND canary.record_id = ANY(refs)
+                        AND canary.chunk IS DISTINCT FROM purge_chunk.id) AS canaries
+              OFFSET 0) AS counted  -- or it would be counted wherever the number is used
+"""
+
+# That a chunk of which $canaries are canaries is of something else as well.  Its references are a
+# long value: they are not read where there is nothing to compare.
+_OF_OTHERS = """
+    bool_or(canaries = 0 OR CASE WHEN canaries > 0 THEN cardinality(refs) > canaries END)
 """
 
 
-async def holdings(tx: Connection, at: datetime) -> list[dict[str, Any]]:
-    """Return, for each category, how many records are held at *at* and how they stand.
+async def standing(tx: Connection, day: date, at: datetime) -> list[dict[str, Any]]:
+    """Return how records stand that are held at *at*, the end of *day*, in sums.
 
-    Of what was registered by then and is still in the registry; for the rest see
-    :func:`gone_since`.
+    What is *due* is summed up by month and, where the law sets a minimum, by financial year; so
+    much of it as *kept* says waits for the end of a hold.  Of what was held then and is gone, that
+    is by the deadlines that it had last: which a hold kept then is not known any more.
+
+    Sums are those that each deadline key knows of itself, without what was registered since and
+    without canaries.  Records are looked at only where a hold names them.
     """
     rows = await tx.fetch(
         f"""
-        SELECT record.category,
-               count(*) AS held,
-               count(*) FILTER (WHERE status = 'open') AS open,
-               count(*) FILTER (WHERE status = 'indeterminate') AS indeterminate,
-               count(*) FILTER (WHERE status = 'scheduled' AND purge_from > $1) AS scheduled,
-               count(*) FILTER (WHERE purge_from <= $1 AND NOT {HELD}) AS due,
-               count(*) FILTER (WHERE must_purge_by <= $1 AND NOT {HELD}) AS overdue,
-               count(*) FILTER (WHERE purge_from <= $1 AND {HELD}) AS held_back,
-               count(*) FILTER (WHERE provisional) AS provisional,
-               min(keep_through) FILTER (WHERE purge_from > $1) AS next_keep_through,
-               max(keep_through) AS last_keep_through,
-               array_agg(DISTINCT why) FILTER (WHERE why <> '') AS missing_facts
-          FROM record
-          JOIN deadline_key ON deadline_key.id = record.key
-         WHERE registered_at <= $1 AND NOT {CANARY}
-      GROUP BY record.category
-        """,  # noqa: S608 - a constant condition
-        at,
-    )
-    return [dict(row) for row in rows]
-
-
-async def gone_since(tx: Connection, day: date, at: datetime) -> list[dict[str, Any]]:
-    """Return the same, as far as it is known, of records that were held on *day* and are gone.
-
-    By the deadlines that they had last; which of them a hold kept then is not known any more.
-    """
-    rows = await tx.fetch(
-        """
-        SELECT category,
-               sum(records)::bigint AS held,
-               sum(records) FILTER (WHERE purge_from IS NULL)::bigint AS open,
-               sum(records) FILTER (WHERE purge_from > $2)::bigint AS scheduled,
-               sum(records) FILTER (WHERE purge_from <= $2)::bigint AS due,
-               sum(records) FILTER (WHERE must_purge_by <= $2)::bigint AS overdue,
-               min(keep_through) FILTER (WHERE purge_from > $2) AS next_keep_through,
-               max(keep_through) AS last_keep_through
-          FROM record_gone
-         WHERE gone_on > $1 AND registered_on <= $1
-      GROUP BY category
-        """,
-        day,
-        at,
-    )
-    return [dict(row) for row in rows]
-
-
-async def fall_due(tx: Connection, day: date, at: datetime) -> list[dict[str, Any]]:
-    """Return what of the records held on *day* is due by *at*, by month and category.
-
-    Where the law sets a minimum, by financial year as well.  So many as *held_back* says wait for
-    the end of a hold.
-    """
-    rows = await tx.fetch(
-        f"""
-        WITH counted AS (
-            SELECT record.category, first_day, last_day, purge_from, count(*) AS records,
-                   count(*) FILTER (WHERE {HELD}) AS held_back
-              FROM record
-              JOIN deadline_key ON deadline_key.id = record.key
-              LEFT JOIN fiscal_year ON statutory AND fiscal_year.entity = deadline_key.entity
-                                   AND anchor_day BETWEEN first_day AND last_day
-             WHERE purge_from <= $1 AND registered_at <= $1 AND NOT {CANARY}
-          GROUP BY record.category, first_day, last_day, purge_from
+        WITH now_known AS (
+            SELECT key, sum(records)::bigint AS records FROM key_tally GROUP BY key
+        ), since AS (
+            SELECT key, sum(records)::bigint AS records
+              FROM registered_tally
+             WHERE registered_on > $2
+          GROUP BY key
+        ), nobodys AS (
+            SELECT key, count(*) AS records
+              FROM canary
+              JOIN record USING (holder, category, record_id)
+             WHERE registered_at <= $1
+          GROUP BY key
+        ), named AS (
+            SELECT record.key, count(DISTINCT record.id) AS records
+            {NAMED_HELD}
+               AND purge_from <= $1
+               AND registered_at <= $1
+               AND {NO_CANARY}
+          GROUP BY record.key
+        ), held AS (
+            SELECT category, status, why, provisional, keep_through, purge_from, must_purge_by,
+                   first_day, last_day, there.records,
+                   CASE WHEN deadline_key.id IN ({KEYS_HELD}) THEN there.records
+                        ELSE coalesce(named.records, 0) END AS kept
+              FROM deadline_key
+              JOIN now_known ON now_known.key = deadline_key.id
+              LEFT JOIN since ON since.key = deadline_key.id
+              LEFT JOIN nobodys ON nobodys.key = deadline_key.id
+              LEFT JOIN named ON named.key = deadline_key.id
+              LEFT JOIN fiscal_year
+                ON fiscal_year.entity = CASE WHEN statutory AND purge_from <= $1
+                                             THEN deadline_key.entity END
+               AND anchor_day BETWEEN first_day AND last_day
+             CROSS JOIN LATERAL (
+                   SELECT now_known.records - coalesce(since.records, 0)
+                          - coalesce(nobodys.records, 0) AS records) AS there
+             WHERE there.records <> 0
              UNION ALL
-            SELECT category, NULL, NULL, purge_from, records, 0
+            SELECT category, CASE WHEN purge_from IS NULL THEN 'open' ELSE 'scheduled' END, '',
+                   false, keep_through, purge_from, must_purge_by, NULL, NULL, records, 0
               FROM record_gone
-             WHERE gone_on > $2 AND registered_on <= $2 AND purge_from <= $1
+             WHERE gone_on > $2 AND registered_on <= $2
         )
-        SELECT category, first_day AS year_from, last_day AS year_to,
-               min(purge_from AT TIME ZONE 'Europe/Stockholm')::date AS due_from,
-               sum(records)::bigint AS records, sum(held_back)::bigint AS held_back
-          FROM counted
-      GROUP BY date_trunc('month', purge_from AT TIME ZONE 'Europe/Stockholm'), category,
-               first_day, last_day
-      ORDER BY due_from, category, first_day
-        """,  # noqa: S608 - constant conditions
+        SELECT category, status, why, provisional, due, must_purge_by <= $1 AS overdue,
+               first_day AS year_from, last_day AS year_to,
+               min(due_at)::date AS due_from,
+               min(keep_through) AS next_keep_through, max(keep_through) AS last_keep_through,
+               sum(records)::bigint AS records,
+               coalesce(sum(kept) FILTER (WHERE due), 0)::bigint AS kept
+          FROM held
+         CROSS JOIN LATERAL (
+               SELECT coalesce(purge_from <= $1, false) AS due,
+                      CASE WHEN purge_from <= $1
+                           THEN purge_from AT TIME ZONE 'Europe/Stockholm' END AS due_at) AS said
+      GROUP BY category, status, why, provisional, due, overdue, year_from, year_to,
+               date_trunc('month', due_at)
+        """,  # noqa: S608 - constants
         at,
         day,
     )
@@ -198,7 +193,7 @@ async def awaiting(tx: Connection, at: datetime) -> list[dict[str, Any]]:
           JOIN purge_job ON purge_job.id = purge_chunk.job,
                {_CANARIES}
          WHERE purge_chunk.sent_at <= $1
-           AND (purge_chunk.state <> 'done' OR answered_at > $1)
+           AND (purge_chunk.state <> 'done' OR purge_chunk.state = 'done' AND answered_at > $1)
       GROUP BY category, holder
         HAVING sum(cardinality(refs) - canaries) > 0
       ORDER BY category, holder
@@ -224,7 +219,7 @@ async def purged(tx: Connection, start: datetime, end: datetime) -> list[dict[st
                {_CANARIES}
          WHERE purge_chunk.state = 'done' AND answered_at >= $1 AND answered_at < $2
       GROUP BY purge_job.id, holder
-        HAVING sum(cardinality(refs) - canaries) > 0
+        HAVING {_OF_OTHERS}
       ORDER BY category, closed_at, holder, purge_job.id
         """,  # noqa: S608 - a constant table
         start,

@@ -13,7 +13,7 @@ GRANT SELECT, INSERT, UPDATE ON purge_job, purge_chunk TO gallra_retention;
 GRANT SELECT, INSERT, DELETE ON alert_open TO gallra_retention;
 GRANT SELECT, INSERT, DELETE ON record_subject TO gallra_retention;
 GRANT SELECT, INSERT, UPDATE, DELETE ON purge_item TO gallra_retention;
-GRANT SELECT, INSERT, DELETE ON key_tally TO gallra_retention;
+GRANT SELECT, INSERT, DELETE ON key_tally, registered_tally TO gallra_retention;
 GRANT SELECT, INSERT, DELETE ON erasure TO gallra_retention;
 GRANT SELECT, INSERT ON policy_version TO gallra_retention;
 GRANT SELECT ON key_records TO gallra_retention;

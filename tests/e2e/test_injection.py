@@ -309,10 +309,11 @@ def _all(page: Page, console: str) -> list[str]:
     """Return the paths of all lists that the person sees, and of what each of them leads to."""
     page.goto(f"{console}/")
     lists = [str(link.get_attribute("href")) for link in page.locator(".menu a").all()]
-    lists += [
+    more = (
         "/deadlines?view=calendar", "/deadlines?status=on-hold", "/log?q=outcome:success",
-        "/notifications/deliveries",
-    ]  # fmt: skip
+        "/notifications/deliveries", "/operations/dead-letters", "/operations/topics",
+    )  # fmt: skip
+    lists += [path for path in more if any(path.startswith(seen) for seen in lists if seen != "/")]
     found: dict[str, None] = dict.fromkeys(lists)
     for path in lists:
         page.goto(console + path)

@@ -45,6 +45,7 @@ async def readings(kafka: str, group: str, topics: Sequence[str]) -> list[Readin
     async with _asking(kafka) as (admin, consumer):
         wanted = await places(admin, topics)
         committed: Mapping[Any, Any] = await admin.list_consumer_group_offsets(group)
+        consumer.assign(wanted)  # it asks for the leaders of what is assigned, and waits for others
         starts = await consumer.beginning_offsets(wanted)
         ends = await consumer.end_offsets(wanted)
         members = await _members(admin, group)

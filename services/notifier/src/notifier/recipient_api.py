@@ -1,6 +1,6 @@
 """Recipients over HTTP: what each chose, what is not sent there and why; never an address."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,20 +13,13 @@ from notifier import ledger, return_store, store
 from notifier.addresses import lookup
 from notifier.refusals import ObjectionError, Refusals
 from shared.postgres import Connection, Pool, transaction
-from shared.web.access import PERSONAL, Caller, Role
+from shared.web.access import PERSONAL, By, Caller, Role
 
 _CONFLICT: Final = 409
 _SEES: Final = PERSONAL | {"operator"}
 _LIFTS: Final[frozenset[Role]] = frozenset(("compliance", "dpo", "operator"))
 
 Asked = Request[Caller, Any, State]
-
-
-@dataclass(frozen=True, slots=True)
-class By:
-    """Who decides, unless a token tells that."""
-
-    by: str = ""
 
 
 @get("/api/v1/recipients/{recipient:str}", roles=_SEES)

@@ -21,7 +21,7 @@ from retention.policy import CATEGORIES, Policies, Policy, check
 from shared.document import DocumentError, parse
 from shared.errors import Rejected
 from shared.postgres import Pool
-from shared.web.access import Caller
+from shared.web.access import By, Caller
 
 _CLERKS: Final = {"compliance", "dpo"}
 _TWO: Final = {"compliance", "dpo", "approver"}
@@ -29,13 +29,6 @@ _LONGEST: Final = 2000  # characters of a reason
 _policy: TypeAdapter[Policy] = TypeAdapter(Policy)
 
 Asked = Request[Caller, Any, State]
-
-
-@dataclass(frozen=True, slots=True)
-class By:
-    """Who decides, unless a token tells that."""
-
-    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

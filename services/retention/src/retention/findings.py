@@ -152,8 +152,8 @@ class Report:
     """All categories, in the order of their names, and what the report says beside them.
 
     Attributes:
-        made_at: Told to who looks at the page; no file has it, so that who asks again for the same
-            gets the same bytes.  When a file was issued, the master log says.
+        made_at: No file has it, so that who asks again for the same gets the same bytes.  When a
+            file was issued, the master log says.
         looks: How often, and for what, somebody was shown what tells of people; None if the log,
             which has a note of each, could not be asked.
         topics: Topics that keep events for longer than declared; None if the broker could not be

@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from retention import rights_store
 from retention.calendar import civil_day
-from retention.deciding import By
 from retention.policy import Policies
 from retention.rights import Rights
 from retention.rights_answers import Answers
@@ -29,7 +28,7 @@ from shared.errors import Rejected
 from shared.events.platform import RightsRequestReceived
 from shared.ids import new_id
 from shared.postgres import Pool
-from shared.web.access import OPEN, PERSONAL, Caller
+from shared.web.access import OPEN, PERSONAL, By, Caller
 from shared.web.problems import files
 from shared.wording import Language
 

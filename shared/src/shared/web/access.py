@@ -76,6 +76,13 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class By:
+    """Who decides, unless a token tells that."""
+
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """Tells who calls by what they bring.
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Cookie, Page, sync_playwright
 
 from gallra.stack.provider import DOMAIN
 
@@ -26,9 +27,29 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+_sessions: Final[dict[tuple[str, str], list[Cookie]]] = {}
+
+
 def sign_in(page: Page, console: str, role: str) -> None:
-    """Sign in as the demo user of a role, the way a person does; whoever was before is gone."""
+    """Be signed in as the demo user of a role; whoever was before is gone.
+
+    A session that still lasts is taken up again, for one address may not sign in without end.
+    """
     page.context.clear_cookies()
+    page.context.add_cookies(
+        [
+            {"name": cookie.get("name", ""), "value": cookie.get("value", ""), "url": console}
+            for cookie in _sessions.get((console, role), ())
+        ]
+    )
+    page.goto(f"{console}/")
+    if page.url != f"{console}/":
+        sign_in_at_the_provider(page, console, role)
+        _sessions[console, role] = page.context.cookies(console)
+
+
+def sign_in_at_the_provider(page: Page, console: str, role: str) -> None:
+    """Sign in the way a person does."""
     page.goto(f"{console}/sign-in")
     page.get_by_role("link", name="Sign in").click()
     page.fill("input[name=sub]", f"{role}@{DOMAIN}")

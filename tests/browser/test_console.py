@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from confluent_kafka import Producer
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, expect
-from tests.browser.chromium import PROGRAM, chromium, places, sign_in
+from tests.browser.chromium import PROGRAM, chromium, places, sign_in, sign_in_at_the_provider
 from tests.conftest import new_folder, running
 from tests.live import eventually
 
@@ -87,7 +87,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.mark.parametrize("role", USERS)
 def test_each_role_sees_its_pages(page: Page, console: str, role: str) -> None:
-    sign_in(page, console, role)
+    sign_in_at_the_provider(page, console, role)
     menu = page.locator(".menu a")
     assert set(menu.all_inner_texts()) == MENUS[role]
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()

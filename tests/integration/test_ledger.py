@@ -1,5 +1,6 @@
 """The ledger as compliance asks it, over HTTP: who got what, who did not, and once more."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -23,7 +24,9 @@ from tests.integration.test_sending import (
     server,
 )
 
+from notifier import store
 from notifier.api import ROUTES
+from shared.postgres import Connection, Pool, transaction
 from shared.web.access import ROLES
 from shared.web.looks import Looks
 
@@ -146,6 +149,46 @@ async def test_once_more_is_a_delivery_of_its_own(
     assert answer.status_code == httpx.codes.CONFLICT, "once"
     answer = await http.post(f"/deliveries/{first['id']}/send-again")
     assert answer.status_code == httpx.codes.CONFLICT, "it is not in doubt"
+
+
+async def _somebody_waits(pool: Pool) -> None:
+    async with asyncio.timeout(20):
+        while not await pool.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_finished_message_is_counted_once_and_again_after_each_change(
+    notifier: Notifier, http: httpx.AsyncClient
+) -> None:
+    async def kept() -> object:
+        return await notifier.pool.fetchval("SELECT states FROM message WHERE message_id = 'm-1'")
+
+    async def bounce(tx: Connection) -> None:
+        await store.conclude(tx, [first], ["accepted"], ("bounced", "returned", None), NOW)
+
+    async def shown() -> object:
+        return (await found(http, "/messages/m-1"))["states"]
+
+    await notifier.know(1, 2)
+    await notifier.take(message())
+    assert (await kept(), await shown()) == (None, {"queued": 2})
+    await notifier.send()
+    assert (await kept(), await shown()) == ('{"accepted": 2}', {"accepted": 2})
+    first = await notifier.pool.fetchval("SELECT id FROM delivery WHERE message_id = 'm-1' LIMIT 1")
+    await http.post(f"/deliveries/{first}/resend")
+    assert (await kept(), await shown()) == (None, {"accepted": 2, "queued": 1})
+    async with transaction(notifier.pool) as changing:
+        async with transaction(notifier.pool) as counting:
+            await store.count_states(counting, 9)
+            waits = asyncio.create_task(bounce(changing))
+            await _somebody_waits(notifier.pool)
+        await waits
+        async with transaction(notifier.pool) as counting:
+            await store.count_states(counting, 9)  # passes over what is being changed
+    assert (await kept(), await shown()) == (None, {"accepted": 1, "bounced": 1, "queued": 1})
+    await notifier.send()
+    expected = {"accepted": 2, "bounced": 1}
+    assert (json.loads(cast("str", await kept())), await shown()) == (expected, expected)
 
 
 async def test_what_is_in_doubt_is_sent_again_when_somebody_says_so(

@@ -1,5 +1,6 @@
 """Every SQL statement that asks the ledger; no rule is decided here."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -132,16 +133,17 @@ async def counts(tx: Connection, messages: Sequence[str]) -> dict[str, dict[str,
     """Return how many deliveries of each message are in each state."""
     rows = await tx.fetch(
         """
-        SELECT message_id, state, count(*) AS n
-          FROM delivery WHERE message_id = ANY($1)
-      GROUP BY message_id, state
+        SELECT message_id,
+               coalesce(states, (SELECT states
+                                   FROM message_states
+                                  WHERE message_states.message_id = message.message_id), '{}')
+                   AS states
+          FROM message
+         WHERE message_id = ANY($1)
         """,
         list(messages),
     )
-    found: dict[str, dict[str, int]] = {message_id: {} for message_id in messages}
-    for row in rows:
-        found[row["message_id"]][row["state"]] = row["n"]
-    return found
+    return {row["message_id"]: json.loads(row["states"]) for row in rows}
 
 
 async def reasons(tx: Connection, message_id: str) -> dict[str, int]:

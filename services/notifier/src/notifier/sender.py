@@ -34,6 +34,7 @@ from shared.postgres import Pool, transaction
 
 _FORMS: Final = 64  # messages of which a process remembers what their mails share
 _BROKEN: Final = 1000  # that are seen to in one transaction
+_COUNTED: Final = 100  # messages, the same
 _AWAY: Final = "mail-relay-away"
 _log = logs.get(__name__)
 
@@ -105,6 +106,8 @@ class Sender:
             now = self.clock.now()
             done = await store.finish_messages(tx, now)
             await self.outbox.announce(tx, now, [_body_sent(id_, now) for id_ in done])
+        async with transaction(pool) as tx:
+            await store.count_states(tx, _COUNTED)
 
     async def _send_all(self, pool: Pool, worker: int) -> None:
         stopping = asyncio.Event()

@@ -818,6 +818,35 @@ async def finish_messages(tx: Connection, now: datetime) -> list[str]:
     return [row["message_id"] for row in rows]
 
 
+async def count_states(tx: Connection, limit: int) -> None:
+    """Keep how many deliveries are in each state, of messages that are done and were not counted.
+
+    A message is locked before its deliveries are looked at: who changes one of them meanwhile waits
+    for the lock, and then has it counted anew.
+    """
+    rows = await tx.fetch(
+        """
+        SELECT message_id
+          FROM message
+         WHERE done_at IS NOT NULL AND states IS NULL
+         LIMIT $1
+           FOR UPDATE SKIP LOCKED
+        """,
+        limit,
+    )
+    if rows:
+        await tx.execute(
+            """
+            UPDATE message
+               SET states = coalesce((SELECT states
+                                        FROM message_states
+                                       WHERE message_states.message_id = message.message_id), '{}')
+             WHERE message_id = ANY($1)
+            """,
+            [row["message_id"] for row in rows],
+        )
+
+
 # --- announcing ----------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@ GRANT SELECT, INSERT ON dead_letter TO gallra_notifier;
 GRANT UPDATE (settled, settled_at, settled_by) ON dead_letter TO gallra_notifier;
 GRANT SELECT, INSERT, UPDATE ON duty TO gallra_notifier;
 GRANT SELECT, INSERT, UPDATE ON purge_chunk_seen TO gallra_notifier;
-GRANT SELECT ON schema_migration, delivery_step TO gallra_notifier;
+GRANT SELECT ON schema_migration, delivery_step, message_states TO gallra_notifier;
 GRANT SELECT, INSERT ON template, message_customer TO gallra_notifier;
 GRANT SELECT, INSERT, UPDATE, DELETE ON recipient, contact, basis, suppression TO gallra_notifier;
 GRANT SELECT, INSERT, UPDATE ON service, message, delivery, pace, alert TO gallra_notifier;

@@ -26,6 +26,7 @@ from shared.postgres import open_pool, transaction
 
 RECORDS: Final = 400
 PAGE: Final = 7
+ASKED: Final = 60  # of the 576 ways to ask
 KINDS: Final = (
     ("billing.invoice", "billing", "booked"),
     ("lead.form", "crm", "submitted"),
@@ -80,13 +81,27 @@ async def fill(retention: Retention, chance: random.Random) -> None:
         Scope(category="lead.form", holder="crm", record_id="r-001"),
     ):
         await retention.hold(scope)
+    await retention.take(*(canary(*kind) for kind in KINDS))
     await retention.pool.execute(
         """
-        INSERT INTO canary (holder, category, record_id, state, planted_at, asked_at, late_at)
-             SELECT holder, category, record_id, 'abandoned', now(), now(), now()
+        INSERT INTO canary (holder, category, record_id, state, planted_at, asked_at, late_at,
+                            due_at)
+             SELECT holder, category, record_id, 'due', now(), now(), now(), now()
                FROM record
-              WHERE record_id LIKE '%7'
+              WHERE entity = 'canary'
         """
+    )
+
+
+def canary(category: str, holder: str, kind: str) -> RecordRegistered:
+    """Return a record of nobody; a holder has no more than one in a category at a time."""
+    return RecordRegistered(
+        holder=holder,
+        category=category,
+        record_id=f"canary-{holder}",
+        entity="canary",
+        customer_id=f"canary-{holder}" if kind == "ended" else None,
+        anchors=(Anchor(anchor_id=f"{holder}-a", kind=kind, date=date(2019, 3, 3)),),
     )
 
 
@@ -155,9 +170,12 @@ async def test_pages_are_those_of_looking_at_every_record(
     each = [dict(row) for row in await retention.pool.fetch(EACH, now)]
     spans = ((None, None), (now - timedelta(days=400), now + timedelta(days=400)), (None, now))
     found = set[str | None]()
-    for status, category, holder, customer, (start, end) in product(
-        (None, *STATUSES), (None, "lead.form"), (None, "crm", "portal"), (None, "c-1", "c-3"), spans
-    ):
+    customers = (None, "c-1", "c-3", "canary-portal")
+    ways = product(
+        (None, *STATUSES), (None, "lead.form"), (None, "crm", "portal"), customers, spans
+    )
+    asked = [*product((None, *STATUSES), *[(None,)] * 3, spans[:1]), *chance.sample([*ways], ASKED)]
+    for status, category, holder, customer, (start, end) in asked:
         wanted = Wanted(category, holder, customer, status, start, end)
         expected = [row["id"] for row in each if matches(row, wanted, now)]
         assert await walked(retention, wanted, now) == expected, wanted

@@ -1,4 +1,8 @@
-"""SQL of the retention report; it only counts, and canaries not at all."""
+"""SQL of the retention report; it only counts, and canaries not at all.
+
+What is due on a day is so from its first instant in Stockholm: the day after the last one on which
+it is kept.
+"""
 
 from datetime import date, datetime
 from typing import Any
@@ -50,7 +54,8 @@ async def standing(tx: Connection, day: date, at: datetime) -> list[dict[str, An
             SELECT key, count(*) AS records
               FROM canary
               JOIN record USING (holder, category, record_id)
-             WHERE registered_at <= $1
+             WHERE canary.state NOT IN ('erased', 'abandoned')
+               AND registered_at <= $1
           GROUP BY key
         ), named AS (
             SELECT record.key, count(DISTINCT record.id) AS records
@@ -60,8 +65,8 @@ async def standing(tx: Connection, day: date, at: datetime) -> list[dict[str, An
                AND {NO_CANARY}
           GROUP BY record.key
         ), held AS (
-            SELECT category, status, why, provisional, keep_through, purge_from, must_purge_by,
-                   first_day, last_day, there.records,
+            SELECT category, status, why, provisional, keep_through, purge_from <= $1 AS due,
+                   must_purge_by <= $1 AS overdue, first_day, last_day, there.records,
                    CASE WHEN deadline_key.id IN ({KEYS_HELD}) THEN there.records
                         ELSE coalesce(named.records, 0) END AS kept
               FROM deadline_key
@@ -79,23 +84,20 @@ async def standing(tx: Connection, day: date, at: datetime) -> list[dict[str, An
              WHERE there.records <> 0
              UNION ALL
             SELECT category, CASE WHEN purge_from IS NULL THEN 'open' ELSE 'scheduled' END, '',
-                   false, keep_through, purge_from, must_purge_by, NULL, NULL, records, 0
+                   false, keep_through, purge_from <= $1, must_purge_by <= $1, NULL, NULL,
+                   records, 0
               FROM record_gone
              WHERE gone_on > $2 AND registered_on <= $2
         )
-        SELECT category, status, why, provisional, due, must_purge_by <= $1 AS overdue,
+        SELECT category, status, why, provisional, coalesce(due, false) AS due, overdue,
                first_day AS year_from, last_day AS year_to,
-               min(due_at)::date AS due_from,
+               CASE WHEN due THEN min(keep_through) + 1 END AS due_from,
                min(keep_through) AS next_keep_through, max(keep_through) AS last_keep_through,
                sum(records)::bigint AS records,
                coalesce(sum(kept) FILTER (WHERE due), 0)::bigint AS kept
           FROM held
-         CROSS JOIN LATERAL (
-               SELECT coalesce(purge_from <= $1, false) AS due,
-                      CASE WHEN purge_from <= $1
-                           THEN purge_from AT TIME ZONE 'Europe/Stockholm' END AS due_at) AS said
       GROUP BY category, status, why, provisional, due, overdue, year_from, year_to,
-               date_trunc('month', due_at)
+               CASE WHEN due THEN date_trunc('month', (keep_through + 1)::timestamp) END
         """,  # noqa: S608 - constants
         at,
         day,
@@ -236,7 +238,7 @@ async def forecast(tx: Connection, start: datetime, end: datetime) -> list[dict[
     """
     rows = await tx.fetch(
         """
-        SELECT date_trunc('month', purge_from AT TIME ZONE 'Europe/Stockholm')::date AS month,
+        SELECT date_trunc('month', (keep_through + 1)::timestamp)::date AS month,
                category, sum(records)::bigint AS records
           FROM deadline_key
           JOIN key_records ON key = id

@@ -896,7 +896,11 @@ async def _next_steps(tx: Connection, limit: int) -> list[Any]:
         SELECT position, delivery, message_id, message_type, customer_id, recipient,
                following.state, registers, at, ended
           FROM following
-          JOIN delivery ON delivery.id = delivery
+         CROSS JOIN LATERAL (
+               SELECT message_id, message_type, customer_id, recipient
+                 FROM delivery
+                WHERE delivery.id = following.delivery
+               OFFSET 0) AS its  -- or all deliveries may be read for a thousand of them
       ORDER BY position
         """,
         limit,

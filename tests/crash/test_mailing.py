@@ -100,7 +100,7 @@ async def kill_until_done(pool: Pool, dsn: str, relay: BadRelay) -> int:
     kills = 0
     async with asyncio.timeout(400):
         while await pool.fetchval(
-            "SELECT EXISTS (SELECT FROM delivery WHERE state IN ('queued', 'sending', 'deferred'))"
+            "SELECT EXISTS (SELECT FROM delivery WHERE state IN ('queued', 'deferred'))"
         ):
             child = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", SERVICE, dsn, str(relay.port), cwd=ROOT
@@ -122,7 +122,7 @@ async def kill_until_done(pool: Pool, dsn: str, relay: BadRelay) -> int:
 async def _open(pool: Pool) -> bool:
     return bool(
         await pool.fetchval(
-            "SELECT EXISTS (SELECT FROM delivery WHERE state IN ('queued', 'sending', 'deferred'))"
+            "SELECT EXISTS (SELECT FROM delivery WHERE state IN ('queued', 'deferred'))"
         )
     )
 

@@ -25,7 +25,7 @@ from tests.integration.relays import CLOSE, BadRelay, Behaviour
 from tests.integration.test_sending import AGREEMENT, NOW, PACE, Notifier, message
 
 from notifier import store
-from notifier.delivery import STEPS
+from notifier.delivery import STEPS, WAITING
 from notifier.reconciling import reconcile
 from shared.ids import new_id
 from shared.postgres import open_pool, transaction
@@ -64,7 +64,7 @@ class Deliveries(RuleBasedStateMachine):
         owner = await asyncpg.connect(self.owner)
         await owner.execute(
             "TRUNCATE recipient, contact, basis, suppression, service, message, message_customer,"
-            " delivery, delivery_change, outbox, pace, alert"
+            " delivery, delivery_change, waiting, sending, outbox, pace, alert"
         )
         await owner.close()
         self.relay = await self.stack.enter_async_context(BadRelay(mood=self._mood).running())
@@ -163,9 +163,12 @@ class Deliveries(RuleBasedStateMachine):
         now = {
             r["id"]: r["state"] for r in self.run(self.pool.fetch("SELECT id, state FROM delivery"))
         }
-        assert {id_: state for id_, state in now.items() if state != "sending"} == {
-            id_: state for id_, state in at.items() if now[id_] != "sending"
-        }
+        assert now == at
+        waits = self.run(self.pool.fetch("SELECT delivery FROM waiting"))
+        sends = self.run(self.pool.fetch("SELECT delivery FROM sending"))
+        assert Counter(row["delivery"] for row in (*waits, *sends)) == Counter(
+            id_ for id_, state in now.items() if state in WAITING
+        )
 
     @invariant()
     def nothing_is_lost_and_nothing_doubled(self) -> None:

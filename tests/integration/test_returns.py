@@ -33,12 +33,14 @@ from tests.integration.test_sending import (
 )
 
 from gallra.stack.infrastructure import Infrastructure
+from notifier import store
 from notifier.app import build
 from notifier.feedback import Feedback
 from notifier.inbound import LARGEST, Inbound
 from notifier.refusals import Refusals
 from notifier.settings import Settings
 from shared.events.platform import Basis, ContactChanged, ContactVerified
+from shared.postgres import transaction
 from shared.service import make_app
 
 DOMAIN = "provider.example"
@@ -403,11 +405,9 @@ async def test_a_bounce_that_is_faster_than_the_ledger_comes_again(
     await notifier.know(1)
     fresh = f"m-{uuid4()}"
     await notifier.take(message(message_id=fresh, message_type="agreement-change", **AGREEMENT))
-    sending = await notifier.pool.fetchval(
-        "UPDATE delivery SET state = 'sending', next_try_at = NULL, worker = 1, attempts = 1"
-        " WHERE message_id = $1 RETURNING id",
-        fresh,
-    )
+    async with transaction(notifier.pool) as tx:
+        [taken] = await store.claim(tx, notifier.clock.now(), 1, 9, [])
+    sending = taken.id
     assert await listener.bring(bounce(), path(sending)) == ["451 4.3.0 try again later"]
     assert await suppressed(notifier) == []
     await notifier.sender.report_broken(notifier.pool)

@@ -483,7 +483,7 @@ async def test_killed_while_sending(
 
     async def settled() -> bool:
         await notifier.sender.report_broken(notifier.pool)
-        return "sending" not in await notifier.states()
+        return not await notifier.pool.fetchval("SELECT EXISTS (SELECT FROM sending)")
 
     async with asyncio.timeout(30):
         while not await settled():

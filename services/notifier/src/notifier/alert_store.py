@@ -393,8 +393,9 @@ async def unsent_since(tx: Connection, message_type: str, priority: int, at: dat
     found: bool = await tx.fetchval(
         """
         SELECT EXISTS (
-            SELECT FROM delivery
-             WHERE priority = $2 AND next_try_at <= $3 AND message_type = $1 AND state = 'queued')
+            SELECT FROM waiting JOIN delivery ON delivery.id = waiting.delivery
+             WHERE waiting.priority = $2 AND next_try_at <= $3
+               AND message_type = $1 AND state = 'queued')
         """,
         message_type,
         priority,

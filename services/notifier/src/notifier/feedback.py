@@ -51,10 +51,10 @@ class Feedback:
         if not isinstance(returned, Bounce | Complaint) or returned.kind == "delayed":
             return "noted"
         found = returned.delivery and await return_store.sent(tx, returned.delivery)
+        if found and found.state == "sending":
+            raise TooEarlyError
         if not found or not found.attempts:
             return "unknown-delivery"
-        if found.state == "sending":
-            raise TooEarlyError
         if isinstance(returned, Complaint):
             return await self._complained(tx, found)
         match returned.action:

@@ -7,13 +7,17 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from notifier.delivery import STEPS, State
+from notifier.delivery import STEPS, WAITING, State
 from shared.postgres import Connection
 
-_COLUMNS: Final = """
-    id AS delivery_id, message_id, message_type, customer_id, recipient, state, reason, attempts,
-    reply, next_try_at, changed_at, resends
-"""
+_SENDING: Final = "EXISTS (SELECT FROM sending WHERE sending.delivery = delivery.id)"
+_COLUMNS: Final = f"""
+    id AS delivery_id, message_id, message_type, customer_id, recipient,
+    CASE WHEN state IN ('queued', 'deferred') AND {_SENDING} THEN 'sending' ELSE state END AS state,
+    reason, attempts, reply,
+    (SELECT next_try_at FROM waiting WHERE waiting.delivery = delivery.id) AS next_try_at,
+    changed_at, resends
+"""  # noqa: S608 - a constant
 
 
 def first_id(at: datetime) -> UUID:
@@ -56,8 +60,11 @@ async def search(tx: Connection, wanted: Wanted, limit: int) -> list[dict[str, A
     given = [(condition, value) for condition, value in asked if value is not None]
     # A plan for what is asked, not one for all that could be.
     conditions = "".join(f" AND {c.format(n)}" for n, (c, _) in enumerate(given, 2))
-    if wanted.state in STEPS:  # by its name, for there are indexes of some states alone
+    if wanted.state == "sending":
+        conditions += f" AND {_SENDING}"
+    elif wanted.state in STEPS:  # by its name, for there are indexes of some states alone
         conditions += f" AND state = '{wanted.state}'"
+        conditions += f" AND NOT {_SENDING}" if wanted.state in WAITING else ""
     rows = await tx.fetch(
         f"""
         SELECT {_COLUMNS}

@@ -31,7 +31,10 @@ async def sent(tx: Connection, delivery: UUID) -> Sent | None:
     """Return a delivery and keep it as it is until *tx* ends; None if there is none."""
     row = await tx.fetchrow(
         """
-        SELECT id, state, attempts, recipient, email
+        SELECT id,
+               CASE WHEN EXISTS (SELECT FROM sending WHERE sending.delivery = delivery.id)
+                    THEN 'sending' ELSE state END AS state,
+               attempts, recipient, email
           FROM delivery LEFT JOIN recipient ON token = recipient
          WHERE id = $1
            FOR UPDATE OF delivery

@@ -125,22 +125,18 @@ async def release_verified(tx: Connection, recipient: str, question: str, now: d
     """Let mails go that waited for an address to be confirmed; its *question* need not be asked."""
     await tx.execute(
         """
-        UPDATE delivery SET next_try_at = $2, reason = NULL, changed_at = $2
-         WHERE recipient = $1 AND state = 'queued' AND reason = 'unverified'
+        WITH verified AS (
+            UPDATE delivery SET reason = NULL, changed_at = $2
+             WHERE recipient = $1 AND state = 'queued' AND reason = 'unverified'
+         RETURNING id
+        )
+        UPDATE waiting SET next_try_at = $2 FROM verified WHERE delivery = verified.id
         """,
         recipient,
         now,
     )
     await tx.execute(
-        """
-        UPDATE delivery
-           SET state = 'suppressed', reason = 'superseded', next_try_at = NULL, changed_at = $3,
-               registered = true
-         WHERE recipient = $1 AND message_type = $2 AND state IN ('queued', 'deferred')
-        """,
-        recipient,
-        question,
-        now,
+        _held_back("recipient = $3 AND message_type = $4"), "superseded", now, recipient, question
     )
 
 
@@ -243,19 +239,9 @@ async def stop_suppressed(
     tx: Connection, lookup: bytes, types: Collection[str], reason: str, now: datetime
 ) -> None:
     """Hold back what waits for an address, of some message types."""
+    theirs = "recipient = (SELECT token FROM recipient WHERE lookup = $3)"
     await tx.execute(
-        """
-        UPDATE delivery
-           SET state = 'suppressed', reason = $3, next_try_at = NULL, changed_at = $4,
-               registered = true
-         WHERE recipient = (SELECT token FROM recipient WHERE lookup = $1)
-           AND state IN ('queued', 'deferred')
-           AND message_type = ANY($2)
-        """,
-        lookup,
-        list(types),
-        reason,
-        now,
+        _held_back(f"{theirs} AND message_type = ANY($4)"), reason, now, lookup, list(types)
     )
 
 
@@ -461,14 +447,21 @@ async def add_deliveries(
     """Plan a mail to each recipient, or note why there is none."""
     await tx.execute(
         """
+        WITH planned AS (
+            SELECT *
+              FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[],
+                          $10::text[], $11::timestamptz[])
+                   AS planned (id, customer_id, recipient, locale, state, reason, next_try)
+        ), waits AS (
+            INSERT INTO waiting (delivery, priority, next_try_at)
+                 SELECT id, $3, next_try FROM planned WHERE next_try IS NOT NULL
+        )
         INSERT INTO delivery
                     (id, message_id, message_type, priority, customer_id, recipient, locale, state,
-                     reason, next_try_at, changed_at, registered)
-             SELECT id, $1, $2, $3, customer_id, recipient, locale, state, reason, next_try, $4,
+                     reason, changed_at, registered)
+             SELECT id, $1, $2, $3, customer_id, recipient, locale, state, reason, $4,
                     state = 'suppressed'
-               FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[],
-                           $10::text[], $11::timestamptz[])
-                    AS planned (id, customer_id, recipient, locale, state, reason, next_try)
+               FROM planned
         """,
         message_id,
         message_type,
@@ -478,42 +471,52 @@ async def add_deliveries(
     )
 
 
-async def supersede(tx: Connection, message_id: str, reason: str, now: datetime) -> None:
-    """Hold back what has not left of a message and of those that it superseded itself."""
-    await tx.execute(
-        """
-        WITH RECURSIVE earlier AS (
-            SELECT message_id, supersedes FROM message WHERE message_id = $1
+def _held_back(which: str, earlier: str = "") -> str:
+    """Return the statement that lets mails that wait not be sent: $1 has why, $2 the time.
+
+    One that somebody has taken to be sent waits no more.
+    """
+    return f"""
+        WITH RECURSIVE {earlier} stopped AS (
+            DELETE FROM waiting USING delivery
+             WHERE delivery.id = waiting.delivery AND {which}
+         RETURNING waiting.delivery
+        )
+        UPDATE delivery
+           SET state = 'suppressed', reason = $1, changed_at = $2, registered = true
+          FROM stopped
+         WHERE id = stopped.delivery
+    """  # noqa: S608 - conditions of ours
+
+
+def _earlier(message_id: str) -> str:
+    """Return what finds a message, and all that it superseded in turn."""
+    return f"""
+        earlier AS (
+            SELECT message_id, supersedes FROM message WHERE message_id = {message_id}
              UNION
             SELECT message.message_id, message.supersedes
               FROM message JOIN earlier ON message.message_id = earlier.supersedes
         )
-        UPDATE delivery
-           SET state = 'suppressed', reason = $2, next_try_at = NULL, changed_at = $3,
-               registered = true
-          FROM earlier
-         WHERE delivery.message_id = earlier.message_id AND state IN ('queued', 'deferred')
-        """,
-        message_id,
-        reason,
-        now,
-    )
+    """  # noqa: S608 - the place of a value
+
+
+async def supersede(tx: Connection, message_id: str, reason: str, now: datetime) -> None:
+    """Hold back what has not left of a message and of those that it superseded itself."""
+    theirs = "message_id IN (SELECT message_id FROM earlier)"
+    await tx.execute(_held_back(theirs, f"{_earlier('$3')},"), reason, now, message_id)
 
 
 async def told_before(tx: Connection, message_id: str) -> set[str]:
     """Return the recipients who have, or may have, a message or one that it superseded."""
     rows = await tx.fetch(
-        """
-        WITH RECURSIVE earlier AS (
-            SELECT message_id, supersedes FROM message WHERE message_id = $1
-             UNION
-            SELECT message.message_id, message.supersedes
-              FROM message JOIN earlier ON message.message_id = earlier.supersedes
-        )
+        f"""
+        WITH RECURSIVE {_earlier("$1")}
         SELECT DISTINCT recipient
           FROM delivery JOIN earlier USING (message_id)
-         WHERE state IN ('sending', 'accepted', 'complained', 'unknown')
-        """,
+         WHERE state IN ('accepted', 'complained', 'unknown')
+            OR EXISTS (SELECT FROM sending WHERE sending.delivery = delivery.id)
+        """,  # noqa: S608 - the place of a value
         message_id,
     )
     return {row["recipient"] for row in rows}
@@ -571,7 +574,7 @@ async def anything_due(tx: Connection, now: datetime) -> bool:
         """
         SELECT EXISTS (
             SELECT FROM generate_series(0, 9) AS level
-             WHERE EXISTS (SELECT FROM delivery
+             WHERE EXISTS (SELECT FROM waiting
                             WHERE priority = level AND next_try_at <= $1 LIMIT 1))
         """,
         now,
@@ -590,33 +593,31 @@ async def claim(
     rows = await tx.fetch(
         """
         WITH due AS (
-            SELECT due.id
+            SELECT due.delivery
               FROM generate_series(0, 9) AS level
              CROSS JOIN LATERAL (
-                       SELECT id
-                         FROM delivery
+                       SELECT delivery
+                         FROM waiting
                         WHERE priority = level AND next_try_at <= $1
                           AND ($4::text[] = '{}' OR NOT EXISTS (
-                                  SELECT FROM recipient
-                                   WHERE token = delivery.recipient AND domain = ANY($4)))
+                                  SELECT FROM delivery JOIN recipient ON token = recipient
+                                   WHERE delivery.id = waiting.delivery AND domain = ANY($4)))
                      ORDER BY next_try_at
                         LIMIT $3
                           FOR UPDATE SKIP LOCKED) AS due
              LIMIT $3
+        ), gone AS (
+            DELETE FROM waiting USING due WHERE waiting.delivery = due.delivery
         ), taken AS (
-            UPDATE delivery
-               SET state = 'sending', attempts = attempts + 1, next_try_at = NULL, worker = $2,
-                   changed_at = $1
-              FROM due
-             WHERE delivery.id = due.id
-         RETURNING delivery.*
+            INSERT INTO sending (delivery, worker) SELECT delivery, $2 FROM due
         )
-        SELECT taken.id, message_id, message_type, taken.recipient, taken.locale, attempts, reason,
-               email, domain,
+        SELECT id, message_id, message_type, recipient, delivery.locale, attempts + 1 AS attempts,
+               reason, email, domain,
                EXISTS (SELECT FROM suppression WHERE suppression.lookup = recipient.lookup) AS held
-          FROM taken
-     LEFT JOIN recipient ON token = taken.recipient
-      ORDER BY taken.priority, taken.id
+          FROM due
+          JOIN delivery ON delivery.id = due.delivery
+     LEFT JOIN recipient ON token = delivery.recipient
+      ORDER BY priority, id
         """,
         now,
         worker,
@@ -663,14 +664,24 @@ async def settle(tx: Connection, outcomes: Sequence[Outcome], now: datetime) -> 
         return
     await tx.execute(
         """
+        WITH outcome AS (
+            SELECT *
+              FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
+                          $7::boolean[]) AS outcome (id, state, reason, reply, next_try, counts)
+        ), sent AS (
+            DELETE FROM sending USING outcome WHERE delivery = outcome.id
+        ), again AS (
+            INSERT INTO waiting (delivery, priority, next_try_at)
+                 SELECT id, priority, next_try
+                   FROM outcome JOIN delivery USING (id)
+                  WHERE next_try IS NOT NULL
+        )
         UPDATE delivery
            SET state = outcome.state, reason = outcome.reason, reply = outcome.reply,
-               next_try_at = outcome.next_try, worker = NULL, changed_at = $1,
-               attempts = attempts - (NOT counts)::int,
+               changed_at = $1, attempts = attempts + counts::int,
                registered = registered OR outcome.state NOT IN ('queued', 'deferred'),
                doubt_told = false
-          FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
-                      $7::boolean[]) AS outcome (id, state, reason, reply, next_try, counts)
+          FROM outcome
          WHERE delivery.id = outcome.id
         """,
         now,
@@ -682,19 +693,24 @@ async def give_up_broken(tx: Connection, now: datetime, limit: int) -> None:
     """Mark ``unknown`` what lost senders were at: their locks are free."""
     await tx.execute(
         """
+        WITH lost AS (
+            DELETE FROM sending
+             WHERE delivery IN (
+                       SELECT delivery
+                         FROM sending
+                        WHERE worker IN (
+                                  SELECT worker
+                                    FROM (SELECT DISTINCT worker FROM sending) AS seen
+                                   WHERE pg_try_advisory_xact_lock(worker))
+                        LIMIT $2
+                          FOR UPDATE SKIP LOCKED)
+         RETURNING delivery
+        )
         UPDATE delivery
-           SET state = 'unknown', reason = 'lost-sender', worker = NULL, changed_at = $1,
+           SET state = 'unknown', reason = 'lost-sender', changed_at = $1, attempts = attempts + 1,
                registered = true, doubt_told = false
-         WHERE id IN (
-                   SELECT id
-                     FROM delivery
-                    WHERE worker IN (
-                              SELECT worker
-                                FROM (SELECT DISTINCT worker FROM delivery
-                                       WHERE worker IS NOT NULL) AS seen
-                               WHERE pg_try_advisory_xact_lock(worker))
-                    LIMIT $2
-                      FOR UPDATE SKIP LOCKED)
+          FROM lost
+         WHERE id = lost.delivery
         """,
         now,
         limit,
@@ -735,10 +751,13 @@ async def send_again(tx: Connection, deliveries: Collection[UUID], at: datetime)
     """Queue deliveries in doubt once more, under the same Message-ID; return those that were."""
     rows = await tx.fetch(
         """
-        UPDATE delivery SET state = 'queued', reason = NULL, reply = NULL, next_try_at = $2,
-                            changed_at = $2
-         WHERE id = ANY($1) AND state = 'unknown'
-     RETURNING id
+        WITH again AS (
+            UPDATE delivery SET state = 'queued', reason = NULL, reply = NULL, changed_at = $2
+             WHERE id = ANY($1) AND state = 'unknown'
+         RETURNING id, priority
+        )
+        INSERT INTO waiting (delivery, priority, next_try_at) SELECT id, priority, $2 FROM again
+          RETURNING delivery AS id
         """,
         list(deliveries),
         at,
@@ -780,13 +799,17 @@ async def resend(tx: Connection, delivery: UUID, fresh: UUID, now: datetime) -> 
     """
     status = await tx.execute(
         """
-        INSERT INTO delivery (id, message_id, message_type, priority, customer_id, recipient,
-                              locale, state, next_try_at, changed_at, resends)
-             SELECT $2, message_id, message_type, priority, customer_id, recipient, locale,
-                    'queued', $3, $3, id
-               FROM delivery
-              WHERE id = $1 AND NOT anonymised AND state NOT IN ('queued', 'sending', 'deferred')
-        ON CONFLICT DO NOTHING
+        WITH fresh AS (
+            INSERT INTO delivery (id, message_id, message_type, priority, customer_id, recipient,
+                                  locale, state, changed_at, resends)
+                 SELECT $2, message_id, message_type, priority, customer_id, recipient, locale,
+                        'queued', $3, id
+                   FROM delivery
+                  WHERE id = $1 AND NOT anonymised AND state NOT IN ('queued', 'deferred')
+            ON CONFLICT DO NOTHING
+              RETURNING id, priority
+        )
+        INSERT INTO waiting (delivery, priority, next_try_at) SELECT id, priority, $3 FROM fresh
         """,
         delivery,
         fresh,
@@ -810,7 +833,7 @@ async def finish_messages(tx: Connection, now: datetime) -> list[str]:
            AND NOT EXISTS (
                    SELECT FROM delivery
                     WHERE delivery.message_id = message.message_id
-                      AND state <> 'accepted' AND state IN ('queued', 'sending', 'deferred'))
+                      AND state <> 'accepted' AND state IN ('queued', 'deferred'))
      RETURNING message_id
         """,
         now,

@@ -110,7 +110,7 @@ class Deliveries(RuleBasedStateMachine):
 
     async def _die(self, count: int) -> None:
         async with transaction(self.pool) as tx:
-            await store.claim(tx, self.notifier.clock.now(), 4711, count, [])
+            await store.turn(tx, [], self.notifier.clock.now(), 4711, count)
         await self.notifier.sender.report_broken(self.pool)
 
     @rule(hours=st.integers(1, 5))

@@ -406,7 +406,7 @@ async def test_a_bounce_that_is_faster_than_the_ledger_comes_again(
     fresh = f"m-{uuid4()}"
     await notifier.take(message(message_id=fresh, message_type="agreement-change", **AGREEMENT))
     async with transaction(notifier.pool) as tx:
-        [taken] = await store.claim(tx, notifier.clock.now(), 1, 9, [])
+        [taken] = await store.turn(tx, [], notifier.clock.now(), 1, 9)
     sending = taken.id
     assert await listener.bring(bounce(), path(sending)) == ["451 4.3.0 try again later"]
     assert await suppressed(notifier) == []

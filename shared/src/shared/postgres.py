@@ -43,8 +43,16 @@ async def open_pool(dsn: str, application: str) -> AsyncGenerator[Pool]:
         # Both set timers, which keep what was worked on when they were set for five minutes.
         max_inactive_connection_lifetime=0,
         max_cached_statement_lifetime=0,
+        reset=_as_it_is,
     ) as pool:
         yield pool
+
+
+async def _as_it_is(_: Connection) -> None:
+    """Undo nothing when a connection is given back: to ask the server for that takes a turn to it.
+
+    A transaction that was left open is rolled back before, and nobody sets what outlasts one.
+    """
 
 
 @asynccontextmanager

@@ -29,7 +29,6 @@ from shared.errors import Rejected
 from shared.events.gallra import AlertRaised, AlertResolved
 from shared.events.platform import RecordAnchored
 from shared.outbox import Outbox
-from shared.postgres import Connection as Transaction
 from shared.postgres import Pool, transaction
 
 _FORMS: Final = 64  # messages of which a process remembers what their mails share
@@ -127,15 +126,15 @@ class Sender:
             try:
                 while not stopping.is_set():
                     await self._open(pool, connection)
-                    batch = await self._turn(pool, worker, outcomes)
+                    batch = await self._turn(pool, worker, outcomes, self.pace.batch)
                     outcomes = []
                     if not batch:
                         return
                     outcomes = await self._send(pool, connection, batch)
             except RelayAwayError as away:
                 _log.warning("the mail relay is away", job="send", step=str(away))
-            async with transaction(pool) as tx:
-                await self._settle(tx, outcomes)
+            if outcomes:
+                await self._turn(pool, worker, outcomes, 0)
 
     async def _open(self, pool: Pool, connection: Connection) -> None:
         """Connect before anything is marked: while the relay is away nothing is in doubt."""
@@ -156,24 +155,21 @@ class Sender:
                 await self.outbox.announce(tx, self.clock.now(), [alert])
 
     async def _turn(
-        self, pool: Pool, worker: int, outcomes: Sequence[store.Outcome]
+        self, pool: Pool, worker: int, outcomes: Sequence[store.Outcome], limit: int
     ) -> list[store.Claimed]:
         """Settle what was sent and mark what comes next, in one transaction."""
         busy = [name for name, count in self._busy.items() if count >= self._most(name)]
-        now = self.clock.now()
-        async with transaction(pool) as tx:
-            await self._settle(tx, outcomes)
-            return await store.claim(tx, now, worker, self.pace.batch, busy)
+        dead = [outcome.dead for outcome in outcomes if outcome.dead is not None]
+        # One statement is a transaction by itself, without turns to the server to begin and end it.
+        async with transaction(pool) if dead else pool.acquire() as tx:
+            claimed = await store.turn(tx, outcomes, self.clock.now(), worker, limit, busy)
+            for recipient in dead:
+                await self.refusals.refuse(tx, recipient, ALL, "hard-bounce")
+        return claimed
 
     def _most(self, domain: str) -> int:
         """Return over how many connections at once mail may go to a domain that has a limit."""
         return limit_of(self.limits, domain).connections or sys.maxsize
-
-    async def _settle(self, tx: Transaction, outcomes: Sequence[store.Outcome]) -> None:
-        await store.settle(tx, outcomes, self.clock.now())
-        for outcome in outcomes:
-            if outcome.dead is not None:
-                await self.refusals.refuse(tx, outcome.dead, ALL, "hard-bounce")
 
     async def _send(
         self, pool: Pool, connection: Connection, batch: Sequence[store.Claimed]

@@ -582,17 +582,63 @@ async def anything_due(tx: Connection, now: datetime) -> bool:
     return due
 
 
-async def claim(
-    tx: Connection, now: datetime, worker: int, limit: int, busy: Collection[str]
-) -> list[Claimed]:
-    """Take up to *limit* mails whose time has come, the most urgent first; mark them ``sending``.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an attempt.
 
-    The mark is the intent: it must be committed before the mail server is spoken to.  None of
-    domains that are *busy*.
+    Attributes:
+        counts: False if nothing was tried: the attempt is taken back.
+        dead: The recipient, if there turned out to be no such address.
+    """
+
+    id: UUID
+    state: str
+    reason: str | None = None
+    reply: str | None = None
+    next_try: datetime | None = None
+    counts: bool = True
+    dead: str | None = None
+
+
+_SETTLED: Final = ("id", "state", "reason", "reply", "next_try", "counts")
+
+
+async def turn(
+    tx: Connection,
+    outcomes: Sequence[Outcome],
+    now: datetime,
+    worker: int,
+    limit: int,
+    busy: Collection[str] = (),
+) -> list[Claimed]:
+    """Note what became of attempts, and take what comes next: all in one statement.
+
+    What is taken are up to *limit* mails whose time has come, the most urgent first, and none of
+    domains that are *busy*.  They are marked as being sent by *worker*; the mark is the intent: it
+    must be committed before the mail server is spoken to.
     """
     rows = await tx.fetch(
         """
-        WITH due AS (
+        WITH outcome AS (
+            SELECT *
+              FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[], $9::timestamptz[],
+                          $10::boolean[]) AS outcome (id, state, reason, reply, next_try, counts)
+        ), sent AS (
+            DELETE FROM sending USING outcome WHERE delivery = outcome.id
+        ), again AS (
+            INSERT INTO waiting (delivery, priority, next_try_at)
+                 SELECT id, priority, next_try
+                   FROM outcome JOIN delivery USING (id)
+                  WHERE next_try IS NOT NULL
+        ), settled AS (
+            UPDATE delivery
+               SET state = outcome.state, reason = outcome.reason, reply = outcome.reply,
+                   changed_at = $1, attempts = attempts + counts::int,
+                   registered = registered OR outcome.state NOT IN ('queued', 'deferred'),
+                   doubt_told = false
+              FROM outcome
+             WHERE delivery.id = outcome.id
+        ), due AS (
             SELECT due.delivery
               FROM generate_series(0, 9) AS level
              CROSS JOIN LATERAL (
@@ -623,8 +669,9 @@ async def claim(
         worker,
         limit,
         list(busy),
+        *([getattr(outcome, name) for outcome in outcomes] for name in _SETTLED),
     )
-    return [Claimed(**row) for row in rows]
+    return [Claimed(*row) for row in rows]
 
 
 @asynccontextmanager
@@ -633,60 +680,10 @@ async def working(connection: Connection, worker: int) -> AsyncGenerator[None]:
     await connection.execute("SELECT pg_advisory_lock($1)", worker)
     try:
         yield
-    finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", worker)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of an attempt.
-
-    Attributes:
-        counts: False if nothing was tried: the attempt is taken back.
-        dead: The recipient, if there turned out to be no such address.
-    """
-
-    id: UUID
-    state: str
-    reason: str | None = None
-    reply: str | None = None
-    next_try: datetime | None = None
-    counts: bool = True
-    dead: str | None = None
-
-
-_SETTLED: Final = ("id", "state", "reason", "reply", "next_try", "counts")
-
-
-async def settle(tx: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
-    """Note what became of attempts."""
-    if not outcomes:
-        return
-    await tx.execute(
-        """
-        WITH outcome AS (
-            SELECT *
-              FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
-                          $7::boolean[]) AS outcome (id, state, reason, reply, next_try, counts)
-        ), sent AS (
-            DELETE FROM sending USING outcome WHERE delivery = outcome.id
-        ), again AS (
-            INSERT INTO waiting (delivery, priority, next_try_at)
-                 SELECT id, priority, next_try
-                   FROM outcome JOIN delivery USING (id)
-                  WHERE next_try IS NOT NULL
-        )
-        UPDATE delivery
-           SET state = outcome.state, reason = outcome.reason, reply = outcome.reply,
-               changed_at = $1, attempts = attempts + counts::int,
-               registered = registered OR outcome.state NOT IN ('queued', 'deferred'),
-               doubt_told = false
-          FROM outcome
-         WHERE delivery.id = outcome.id
-        """,
-        now,
-        *([getattr(outcome, name) for outcome in outcomes] for name in _SETTLED),
-    )
+    except BaseException:
+        connection.terminate()  # a connection that is given back keeps its locks
+        raise
 
 
 async def give_up_broken(tx: Connection, now: datetime, limit: int) -> None:

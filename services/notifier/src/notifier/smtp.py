@@ -12,6 +12,7 @@ import ssl
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import zip_longest
 from types import TracebackType
 from typing import Final, Literal, Self, cast
@@ -21,6 +22,7 @@ from notifier.delivery import Reply
 Verdict = Literal["accepted", "deferred", "bounced", "unknown", "not-sent"]
 
 _LINE: Final = re.compile(rb"(\d{3})(?:([ -])(.*))?", re.DOTALL)
+_DOT: Final = re.compile(rb"\r\n\.")  # where there is none, as mostly, known sooner than by replace
 _STATUS: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?!\S)")
 _ADDRESS: Final = re.compile(r"\S*@\S*")
 _LONGEST_REPLY: Final = 65_536  # octets; what is longer is no reply
@@ -144,8 +146,8 @@ class _Wire(asyncio.Protocol):
         code, more, text = match.groups()
         self._lines.append(text or b"")
         if more != b"-":
-            self._replies.append(_reply(int(code), self._lines))
-            self._lines = []
+            self._replies.append(_reply(int(code), tuple(self._lines)))
+            self._lines.clear()
 
     def _break(self) -> None:
         self.broken = True
@@ -211,7 +213,8 @@ class _Wire(asyncio.Protocol):
             self._transport.close()
 
 
-def _reply(code: int, lines: Sequence[bytes]) -> Reply:
+@lru_cache(maxsize=64)  # most a server says over and over
+def _reply(code: int, lines: tuple[bytes, ...]) -> Reply:
     text = "\n".join(line.decode("utf-8", "replace").strip() for line in lines)
     status = _STATUS.match(text)
     return Reply(code, status[1] if status else None, text)
@@ -228,7 +231,9 @@ def masked(text: str, recipient: str) -> str:
         text = _ADDRESS.sub("(address)", text)
         name = re.escape(local)
         text = re.sub(rf"(?<!\w){name}(?!\w)", "(address)", text, flags=re.IGNORECASE)
-    return "".join(c if c.isprintable() else " " for c in text)[:_KEPT]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return text[:_KEPT]
 
 
 class Connection:
@@ -333,16 +338,18 @@ class Connection:
     async def _dialogue(self, wire: _Wire, mails: Sequence[Outgoing]) -> list[Answer]:
         answers: list[Answer] = []
         begun = handed = False  # the next mail's envelope; this mail's content, still unanswered
+        commands: list[bytes] = []
         try:
             for mail, following in zip_longest(mails, mails[1:]):
                 if not begun:
-                    await wire.write(*self._begin(mail))
-                refusal = await self._envelope(wire, mail)
+                    commands = self._commands(mail)
+                    await wire.write(*(commands if self._pipelines else commands[:1]))
+                refusal = await self._envelope(wire, commands)
                 begun = False
                 if refusal is None:
-                    ahead = self._begin(following) if following and self._pipelines else []
-                    begun, handed = bool(ahead), True
-                    await wire.write(_stuffed(mail.content), *ahead)
+                    begun, handed = following is not None and self._pipelines, True
+                    commands = self._commands(following) if following and begun else []
+                    await wire.write(_stuffed(mail.content), *commands)
                     answers.append(await self._taken(wire, mail))
                     handed = False
                 else:
@@ -369,11 +376,6 @@ class Connection:
     def _pipelines(self) -> bool:
         return "PIPELINING" in self._offers
 
-    def _begin(self, mail: Outgoing) -> list[bytes]:
-        """Return what begins a mail: its envelope if that goes at once, else the first of it."""
-        lines = self._commands(mail)
-        return lines if self._pipelines else lines[:1]
-
     def _commands(self, mail: Outgoing) -> list[bytes]:
         sender, recipient = f"MAIL FROM:<{mail.return_path}>", f"RCPT TO:<{mail.recipient}>"
         if "SIZE" in self._offers:
@@ -386,10 +388,9 @@ class Connection:
         reset = ["RSET"] if self._unclean else []
         return [f"{line}\r\n".encode() for line in (*reset, sender, recipient, "DATA")]
 
-    async def _envelope(self, wire: _Wire, mail: Outgoing) -> Reply | None:
+    async def _envelope(self, wire: _Wire, commands: Sequence[bytes]) -> Reply | None:
         """Hold the dialogue up to the content; return the refusal if it is not wanted."""
         timeouts = self._relay.timeouts
-        commands = self._commands(mail)
         names = ["RSET"] * self._unclean + ["MAIL", "RCPT", "DATA"]
         self._unclean = False
         refusal: Reply | None = None
@@ -432,4 +433,4 @@ def _stuffed(content: bytes) -> bytes:
     """Return *content* as it follows DATA: dots doubled, and the final one (RFC 5321 4.5.2)."""
     if content.startswith(b"."):
         content = b"." + content
-    return content.replace(b"\r\n.", b"\r\n..") + b".\r\n"
+    return _DOT.sub(b"\r\n..", content) + b".\r\n"

@@ -37,6 +37,7 @@ from shared.holder import PurgeDesk
 from shared.ids import new_id
 from shared.outbox import Outbox
 from shared.postgres import open_pool, transaction
+from shared.service import collect_seldom
 
 POLICIES: Final = Path(__file__).parents[1] / "policies"
 SENDER: Final = "notices@provider.example"
@@ -50,6 +51,7 @@ PARAMS: Final = {"service": "sto2", "what": TEXT, "from_day": "2027-01-01"}
 
 def measure(folder: Path, recipients: int) -> Section:
     """Plan one message for so many recipients, and send it."""
+    collect_seldom()  # as a service does
     with rig(folder) as infra, sink() as port:
         place = asyncio.run(new_place(infra, "notifier"))
         asyncio.run(_contacts(place, recipients))

@@ -240,6 +240,16 @@ async def _missing(pool: Pool, broker: KafkaBroker, producer: Any) -> list[str]:
     return missing
 
 
+def collect_seldom() -> None:
+    """Have the garbage collector of this process look for cycles less often.
+
+    A batch in hand is some 100,000 objects that all go together: by default they are looked through
+    again and again for cycles that are not there.
+    """
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
+
+
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
@@ -253,10 +263,7 @@ def main(settings_type: type[Settings], build: Callable[[Settings], Service]) ->
     logs.configure(service.name, settings.log_level)
     tracing = telemetry.configure(service.name)
     app = make_app(service)
-    # A batch in hand is some 100,000 objects that all go together: the default looks through them
-    # again and again for cycles that are not there.
-    gc.freeze()
-    gc.set_threshold(200_000, 20, 100)
+    collect_seldom()
     started = serve(app, settings)
     tracing.shutdown()
     if not started:

@@ -62,6 +62,10 @@ class Verdict:
     reason: Reason | None = None
 
 
+_WRITTEN_TO: Final = Verdict("queued")
+_ASKED_FIRST: Final = Verdict("queued", "unverified")
+
+
 def verdict(candidate: Candidate, name: str, kind: MessageType) -> Verdict:
     """Return whether a message of a type, by its *name*, is sent to a contact.
 
@@ -79,7 +83,7 @@ def verdict(candidate: Candidate, name: str, kind: MessageType) -> Verdict:
                 return Verdict("suppressed", suppression.reason)
     if not kind.mandatory and candidate.basis_since is None:
         return Verdict("suppressed", "no-basis")
-    return Verdict("queued", None if candidate.verified else "unverified")
+    return _WRITTEN_TO if candidate.verified else _ASKED_FIRST
 
 
 def concerns(suppression: Suppression, name: str, kind: MessageType) -> bool:

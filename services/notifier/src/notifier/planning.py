@@ -119,7 +119,10 @@ class Planner:
         else:
             customers, found = await self._audience(tx, request, kind)
         await store.address_customers(tx, message.message_id, customers)
-        meant = chosen((candidate for candidate, _ in found), message.type, kind)
+        meant = _chosen(found, message.type, kind)
+        if not kind.direct and (others := await self._others(tx, found, meant, message.type, kind)):
+            found += others
+            meant = _chosen(found, message.type, kind)
         if cancels:  # nobody need hear that what they never heard of is off
             meant = {recipient: who for recipient, who in meant.items() if recipient in told}
         domains = {candidate.recipient: domain for candidate, domain in found}
@@ -237,11 +240,7 @@ class Planner:
     async def _audience(
         self, tx: Connection, request: MessageRequested, kind: MessageType
     ) -> tuple[Collection[str], list[tuple[Candidate, str]]]:
-        """Return the customers meant, and the contacts who stand for them.
-
-        Where a mandatory message would reach none of a customer's contacts in the roles it is for,
-        the others get it.
-        """
+        """Return the customers meant, and their contacts in the roles it is for."""
         match request.customers:
             case Audience() as those:
                 wanted = set(await store.customers_of(tx, those.service, those.region))
@@ -251,17 +250,27 @@ class Planner:
                 wanted = set(customers)
         meant = wanted if wanted is not None else set(await store.customers(tx))
         roles = sorted({*request.roles, *kind.roles})
-        name = request.message_type
-        found = await store.audience(tx, customers=wanted, roles=roles, message_type=name)
-        if kind.mandatory:
-            judged = chosen((candidate for candidate, _ in found), name, kind).values()
-            reached = {c.customer_id for c, verdict in judged if verdict.state == "queued"}
-            stranded = {c.customer_id for c, _ in found if c.customer_id} - reached
-            if stranded:
-                found += await store.audience(
-                    tx, customers=stranded, roles=_EVERYBODY, message_type=name
-                )
+        found = await store.audience(
+            tx, customers=wanted, roles=roles, message_type=request.message_type
+        )
         return meant, found
+
+    async def _others(
+        self,
+        tx: Connection,
+        found: Iterable[tuple[Candidate, str]],
+        meant: Mapping[str, tuple[Candidate, Verdict]],
+        name: str,
+        kind: MessageType,
+    ) -> list[tuple[Candidate, str]]:
+        """Return all contacts of customers whom a mandatory message would not reach otherwise."""
+        if not kind.mandatory:
+            return []
+        reached = {c.customer_id for c, verdict in meant.values() if verdict.state == "queued"}
+        stranded = {c.customer_id for c, _ in found if c.customer_id} - reached
+        if not stranded:
+            return []
+        return await store.audience(tx, customers=stranded, roles=_EVERYBODY, message_type=name)
 
     async def _planned(
         self,
@@ -324,6 +333,12 @@ class Planner:
             record_id=message_id,
             entity=self.entity,
         )
+
+
+def _chosen(
+    found: Iterable[tuple[Candidate, str]], name: str, kind: MessageType
+) -> dict[str, tuple[Candidate, Verdict]]:
+    return chosen((candidate for candidate, _ in found), name, kind)
 
 
 async def _addressed(

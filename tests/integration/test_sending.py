@@ -20,7 +20,7 @@ from tests.conftest import Database
 from tests.integration.events import event
 
 from gallra.stack.infrastructure import Ports
-from notifier import alert_policy, catalogue
+from notifier import alert_policy, catalogue, store
 from notifier.announcer import Announcer
 from notifier.audience import Limit
 from notifier.delivery import Patience
@@ -466,6 +466,43 @@ async def main(dsn, port):
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
+
+
+@pytest.mark.parametrize(
+    ("outcome", "decided", "expected"),
+    [
+        ("accepted", False, ("accepted", 1, None)),
+        ("deferred", False, ("unknown", 1, None)),
+        ("accepted", True, ("queued", 1, 2)),
+        ("deferred", True, ("queued", 1, 2)),
+    ],
+)
+async def test_what_a_sender_says_that_was_given_up(
+    notifier: Notifier, outcome: str, decided: bool, expected: tuple[str, int, int | None]
+) -> None:
+    """It settles what is in doubt, but not what somebody had sent again and another is sending."""
+    await notifier.know(1)
+    await notifier.take(message())
+    now = notifier.clock.now()
+    async with notifier.pool.acquire() as tx:
+        [taken] = await store.turn(tx, [], now, 1, 9)
+        await store.give_up_broken(tx, now, 9)
+        if decided:
+            await store.send_again(tx, [taken.id], now)
+            await store.turn(tx, [], now, 2, 9)
+        next_try = now if outcome == "deferred" else None
+        late = store.Outcome(taken.id, outcome, next_try=next_try)
+        assert await store.turn(tx, [late], now, 1, 9) == []
+        row = await tx.fetchrow(
+            """
+            SELECT state, attempts, (SELECT worker FROM sending WHERE delivery = id)
+              FROM delivery WHERE id = $1
+            """,
+            taken.id,
+        )
+        assert row is not None
+        assert tuple(row) == expected
+        assert await tx.fetchval("SELECT count(*) FROM waiting") == 0
 
 
 async def test_killed_while_sending(

@@ -616,6 +616,9 @@ async def turn(
     What is taken are up to *limit* mails whose time has come, the most urgent first, and none of
     domains that are *busy*.  They are marked as being sent by *worker*; the mark is the intent: it
     must be committed before the mail server is spoken to.
+
+    An outcome that comes after *worker* was given up settles what is still in doubt, and nothing
+    that was decided or begun since.
     """
     rows = await tx.fetch(
         """
@@ -624,20 +627,24 @@ async def turn(
               FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[], $9::timestamptz[],
                           $10::boolean[]) AS outcome (id, state, reason, reply, next_try, counts)
         ), sent AS (
-            DELETE FROM sending USING outcome WHERE delivery = outcome.id
+            DELETE FROM sending USING outcome WHERE delivery = outcome.id AND worker = $2
+         RETURNING delivery
         ), again AS (
             INSERT INTO waiting (delivery, priority, next_try_at)
                  SELECT id, priority, next_try
                    FROM outcome JOIN delivery USING (id)
-                  WHERE next_try IS NOT NULL
+                  WHERE next_try IS NOT NULL AND id IN (SELECT delivery FROM sent)
         ), settled AS (
             UPDATE delivery
                SET state = outcome.state, reason = outcome.reason, reply = outcome.reply,
-                   changed_at = $1, attempts = attempts + counts::int,
+                   changed_at = $1,
+                   attempts = attempts + (counts AND sent.delivery IS NOT NULL)::int,
                    registered = registered OR outcome.state NOT IN ('queued', 'deferred'),
                    doubt_told = false
-              FROM outcome
+              FROM outcome LEFT JOIN sent ON sent.delivery = outcome.id
              WHERE delivery.id = outcome.id
+               AND (sent.delivery IS NOT NULL
+                    OR delivery.state = 'unknown' AND outcome.state IN ('accepted', 'bounced'))
         ), due AS (
             SELECT due.delivery
               FROM generate_series(0, 9) AS level

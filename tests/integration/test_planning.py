@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -261,7 +262,10 @@ async def test_a_domain_gets_no_more_than_it_takes(notifier: Notifier, relay: Ba
     assert len(relay.taken) == 14
 
 
-async def test_the_urgent_goes_first(notifier: Notifier, relay: BadRelay) -> None:
+@pytest.mark.parametrize("connections", [1, 4])
+async def test_the_urgent_goes_first(notifier: Notifier, relay: BadRelay, connections: int) -> None:
+    """One mail after the other; over several connections, but for those on their way at once."""
+    notifier.sender = replace(notifier.sender, pace=replace(PACE, connections=connections))
     await notifier.know(*range(30), bases=(WANTED,))
     await notifier.take(message(**NEWS))
     breach = {"service": "sto2", "what": "x", "advice": "y"}
@@ -275,12 +279,9 @@ async def test_the_urgent_goes_first(notifier: Notifier, relay: BadRelay) -> Non
     )
     await notifier.send()
     kinds = [message_from_bytes(t.content)["Gallra-Template"] for t in relay.taken]
-    assert sorted(kinds, reverse=True) == ["security-breach/1"] * 30 + ["news/1"] * 30
-    ahead = (
-        30 - PACE.doubtful
-    )  # of the last ones, some go side by side with the first of the others
-    assert kinds[:ahead] == ["security-breach/1"] * ahead
-    assert kinds[-ahead:] == ["news/1"] * ahead
+    alone = 30 - (connections - 1) * PACE.batch
+    ordered = kinds[:alone] + sorted(kinds[alone:], reverse=True)
+    assert ordered == ["security-breach/1"] * 30 + ["news/1"] * 30
 
 
 # Doubt

@@ -587,7 +587,7 @@ class Outcome:
     """What became of an attempt.
 
     Attributes:
-        counts: False if nothing was tried: the attempt is taken back.
+        counts: False if nothing was tried: it is no attempt.
         dead: The recipient, if there turned out to be no such address.
     """
 

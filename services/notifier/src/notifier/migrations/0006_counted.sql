@@ -2,14 +2,6 @@
 ALTER TABLE message ADD COLUMN states jsonb;    -- NULL: they have to be counted
 CREATE INDEX message_uncounted ON message (message_id) WHERE done_at IS NOT NULL AND states IS NULL;
 
--- That count, as the deliveries are now.
-CREATE VIEW message_states AS
-    SELECT message_id, jsonb_object_agg(state, deliveries) AS states
-      FROM (SELECT message_id, state, count(*) AS deliveries
-              FROM delivery
-          GROUP BY message_id, state) AS counted
-  GROUP BY message_id;
-
 -- What changes later is counted anew.  The lock is taken even if nothing is kept: a count that runs
 -- in another transaction may miss the change, and is forgotten when it is there.
 CREATE FUNCTION forget_count() RETURNS trigger LANGUAGE plpgsql AS $$

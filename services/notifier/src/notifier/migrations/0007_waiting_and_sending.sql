@@ -20,7 +20,6 @@ CREATE TABLE sending (
 ALTER TABLE delivery DISABLE TRIGGER USER;
 INSERT INTO waiting SELECT id, priority, next_try_at FROM delivery WHERE next_try_at IS NOT NULL;
 INSERT INTO sending SELECT id, worker FROM delivery WHERE worker IS NOT NULL;
-DROP VIEW message_states;
 ALTER TABLE delivery
     DROP COLUMN next_try_at,
     DROP COLUMN worker,
@@ -37,11 +36,11 @@ INSERT INTO delivery_step (before, after)
      SELECT took.before, ended.after
        FROM delivery_step AS took
        JOIN delivery_step AS ended ON ended.before = took.after
-      WHERE took.after = 'sending'
+      WHERE took.after = 'sending' AND took.before <> ended.after
 ON CONFLICT DO NOTHING;
 DELETE FROM delivery_step WHERE 'sending' IN (before, after);
 
--- What people see of a delivery: "sending" is a state to them.
+-- How many deliveries of each message are in each state now; "sending" is one to people.
 CREATE VIEW message_states AS
     SELECT message_id, jsonb_object_agg(state, deliveries) AS states
       FROM (SELECT message_id,

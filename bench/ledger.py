@@ -88,7 +88,10 @@ async def fill(place: Place, count: int) -> None:
         )
         print(f"\r{min(first + STEP, count):,} of {count:,} deliveries", end="", flush=True)
     print()
-    await connection.execute("VACUUM ANALYZE delivery")
+    await connection.execute(
+        "INSERT INTO amiss SELECT id, message_id, state FROM delivery WHERE state <> 'accepted'"
+    )
+    await connection.execute("VACUUM ANALYZE delivery, amiss")
     await connection.close()
 
 

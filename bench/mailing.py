@@ -42,8 +42,8 @@ from shared.service import collect_seldom
 POLICIES: Final = Path(__file__).parents[1] / "policies"
 SENDER: Final = "notices@provider.example"
 KEY: Final = bytes(32)
-CONNECTIONS: Final = 10
-BATCH: Final = 20
+CONNECTIONS: Final = 4
+BATCH: Final = 50
 DOMAINS: Final = 5000
 TEXT: Final = "We change how we log in to the systems that hold your data. " * 40
 PARAMS: Final = {"service": "sto2", "what": TEXT, "from_day": "2027-01-01"}

@@ -58,6 +58,8 @@ def configure(service: str, level: str) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     # Its errors are tracebacks with the exception's text in them; we log our own.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    # It warns of each turn that it passes over while the one before still runs, which is meant.
+    logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
     for own in ("shared", service.replace("-", "_")):
         logging.getLogger(own).setLevel(level)
 

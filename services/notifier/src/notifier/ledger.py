@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from notifier.delivery import STEPS, WAITING, State
+from notifier.delivery import AMISS, WAITING, State
 from shared.postgres import Connection
 
 _SENDING: Final = "EXISTS (SELECT FROM sending WHERE sending.delivery = delivery.id)"
@@ -15,9 +15,27 @@ _COLUMNS: Final = f"""
     id AS delivery_id, message_id, message_type, customer_id, recipient,
     CASE WHEN state IN ('queued', 'deferred') AND {_SENDING} THEN 'sending' ELSE state END AS state,
     reason, attempts, reply,
-    (SELECT next_try_at FROM waiting WHERE waiting.delivery = delivery.id) AS next_try_at,
+    (SELECT next_try_at
+       FROM waiting
+      WHERE (waiting.message_id, waiting.delivery) = (delivery.message_id, id)) AS next_try_at,
     changed_at, resends
 """  # noqa: S608 - a constant
+
+
+def _beside(table: str, condition: str = "true") -> str:
+    return f"""
+        (delivery.message_id, id) IN (SELECT {table}.message_id, {table}.delivery FROM {table}
+                                       WHERE {condition})
+    """  # noqa: S608 - constants
+
+
+# Most deliveries are accepted; what is not stands in a small table of its own.
+_IN_STATE: Final[dict[State, str]] = {
+    "accepted": "state = 'accepted'",
+    "sending": "id IN (SELECT delivery FROM sending)",
+    **{state: f"state = '{state}' AND {_beside('waiting')}" for state in WAITING},
+    **{state: _beside("amiss", f"amiss.state = '{state}'") for state in AMISS},
+}
 
 
 def first_id(at: datetime) -> UUID:
@@ -60,11 +78,8 @@ async def search(tx: Connection, wanted: Wanted, limit: int) -> list[dict[str, A
     given = [(condition, value) for condition, value in asked if value is not None]
     # A plan for what is asked, not one for all that could be.
     conditions = "".join(f" AND {c.format(n)}" for n, (c, _) in enumerate(given, 2))
-    if wanted.state == "sending":
-        conditions += f" AND {_SENDING}"
-    elif wanted.state in STEPS:  # by its name, for there are indexes of some states alone
-        conditions += f" AND state = '{wanted.state}'"
-        conditions += f" AND NOT {_SENDING}" if wanted.state in WAITING else ""
+    if wanted.state in _IN_STATE:
+        conditions += f" AND {_IN_STATE[wanted.state]}"
     rows = await tx.fetch(
         f"""
         SELECT {_COLUMNS}
@@ -159,7 +174,12 @@ async def reasons(tx: Connection, message_id: str) -> dict[str, int]:
         """
         SELECT coalesce(reason, reply, state) AS why, count(*) AS n
           FROM delivery
-         WHERE message_id = $1 AND state <> 'accepted'
+         WHERE message_id = $1
+           AND id IN (SELECT delivery FROM amiss WHERE message_id = $1
+                      UNION ALL
+                      SELECT delivery FROM waiting WHERE message_id = $1
+                      UNION ALL
+                      SELECT delivery FROM sending)
       GROUP BY why ORDER BY n DESC, why LIMIT 100
         """,
         message_id,

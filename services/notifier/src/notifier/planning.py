@@ -280,7 +280,8 @@ class Planner:
         domains: Mapping[str, str],
         due: datetime,
     ) -> list[store.Planned]:
-        people = list(meant)
+        # In the order in which indexes of the ledger have them: a page of each is touched once.
+        people = sorted(meant, key=lambda who: who[0].recipient)
         turns = await self._turns(tx, people, domains, due)
         until = due + VERIFY_WITHIN
         if message.send_before is not None:

@@ -17,11 +17,11 @@ from shared.ids import new_id
 from shared.postgres import Connection
 
 _TABLES: Final = {
-    "contact.address": ("contact", "record_id"),
-    "contact.message_body": ("message", "message_id"),
-    "contact.delivery": ("delivery", "id"),
-    "contact.delivery.security": ("delivery", "id"),
-    "suppression": ("suppression", "record_id"),
+    "contact.address": ("contact", ("record_id", "text")),
+    "contact.message_body": ("message", ("message_id", "text")),
+    "contact.delivery": ("delivery", ("id", "uuid")),
+    "contact.delivery.security": ("delivery", ("id", "uuid")),
+    "suppression": ("suppression", ("record_id", "uuid")),
 }
 
 
@@ -33,8 +33,8 @@ class NotifierHolder:
 
     async def quarantine(self, tx: Connection, category: str, refs: Sequence[str]) -> Outcome:
         """Leave the rows out of audiences and answers."""
-        table, column = _place(category)
-        return Outcome.of(refs, await store.hide(tx, table, column, refs, hidden=True))
+        table, key = _place(category)
+        return Outcome.of(refs, await store.hide(tx, table, key, refs, hidden=True))
 
     async def erase(self, tx: Connection, command: PurgeCommand, refs: Sequence[str]) -> Outcome:
         """Delete contacts and suppressions, empty bodies, part deliveries from who they went to."""
@@ -52,8 +52,8 @@ class NotifierHolder:
 
     async def restore(self, tx: Connection, category: str, refs: Sequence[str]) -> None:
         """Show the rows again."""
-        table, column = _place(category)
-        await store.hide(tx, table, column, refs, hidden=False)
+        table, key = _place(category)
+        await store.hide(tx, table, key, refs, hidden=False)
 
     async def copy(
         self, tx: Connection, category: str, refs: Sequence[str]
@@ -71,10 +71,10 @@ class NotifierHolder:
         self, tx: Connection, category: str, refs: Sequence[str], *, restricted: bool
     ) -> bool:
         """Send contacts no optional mail, and leave deliveries out of search."""
-        table, column = _place(category)
+        table, key = _place(category)
         if table not in {"contact", "delivery"}:
             return False
-        await store.restrict(tx, table, column, refs, restricted=restricted)
+        await store.restrict(tx, table, key, refs, restricted=restricted)
         return True
 
     async def stop(self, tx: Connection, category: str, refs: Sequence[str]) -> bool:
@@ -86,7 +86,7 @@ class NotifierHolder:
         return True
 
 
-def _place(category: str) -> tuple[str, str]:
+def _place(category: str) -> tuple[str, tuple[str, str]]:
     if category not in _TABLES:
         raise Rejected(f"the notifier holds no {category}", code="unknown-category")
     return _TABLES[category]

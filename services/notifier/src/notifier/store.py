@@ -419,7 +419,9 @@ async def message(tx: Connection, message_id: str) -> Message | None:
 async def address_customers(tx: Connection, message_id: str, customers: Collection[str]) -> None:
     """Note which customers a message is meant for."""
     await tx.execute(
-        "INSERT INTO message_customer SELECT $1, unnest($2::text[])", message_id, list(customers)
+        "INSERT INTO message_customer SELECT $1, unnest($2::text[])",
+        message_id,
+        sorted(customers),  # as they lie in its index
     )
 
 
@@ -453,8 +455,8 @@ async def add_deliveries(
                           $10::text[], $11::timestamptz[])
                    AS planned (id, customer_id, recipient, locale, state, reason, next_try)
         ), waits AS (
-            INSERT INTO waiting (delivery, priority, next_try_at)
-                 SELECT id, $3, next_try FROM planned WHERE next_try IS NOT NULL
+            INSERT INTO waiting (message_id, delivery, priority, next_try_at)
+                 SELECT $1, id, $3, next_try FROM planned WHERE next_try IS NOT NULL
         )
         INSERT INTO delivery
                     (id, message_id, message_type, priority, customer_id, recipient, locale, state,
@@ -479,7 +481,7 @@ def _held_back(which: str, earlier: str = "") -> str:
     return f"""
         WITH RECURSIVE {earlier} stopped AS (
             DELETE FROM waiting USING delivery
-             WHERE delivery.id = waiting.delivery AND {which}
+             WHERE (waiting.message_id, waiting.delivery) = (delivery.message_id, id) AND {which}
          RETURNING waiting.delivery
         )
         UPDATE delivery
@@ -503,7 +505,7 @@ def _earlier(message_id: str) -> str:
 
 async def supersede(tx: Connection, message_id: str, reason: str, now: datetime) -> None:
     """Hold back what has not left of a message and of those that it superseded itself."""
-    theirs = "message_id IN (SELECT message_id FROM earlier)"
+    theirs = "waiting.message_id IN (SELECT message_id FROM earlier)"
     await tx.execute(_held_back(theirs, f"{_earlier('$3')},"), reason, now, message_id)
 
 
@@ -621,17 +623,16 @@ async def turn(
     that was decided or begun since.
     """
     rows = await tx.fetch(
-        """
+        f"""
         WITH outcome AS (
             SELECT *
-              FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[], $9::timestamptz[],
-                          $10::boolean[]) AS outcome (id, state, reason, reply, next_try, counts)
+              FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
+                          $9::boolean[]) AS outcome (id, state, reason, reply, next_try, counts)
         ), sent AS (
-            DELETE FROM sending USING outcome WHERE delivery = outcome.id AND worker = $2
-         RETURNING delivery
+            DELETE FROM sending WHERE delivery = ANY($4) AND worker = $2 RETURNING delivery
         ), again AS (
-            INSERT INTO waiting (delivery, priority, next_try_at)
-                 SELECT id, priority, next_try
+            INSERT INTO waiting (message_id, delivery, priority, next_try_at)
+                 SELECT message_id, id, priority, next_try
                    FROM outcome JOIN delivery USING (id)
                   WHERE next_try IS NOT NULL AND id IN (SELECT delivery FROM sent)
         ), settled AS (
@@ -646,21 +647,24 @@ async def turn(
                AND (sent.delivery IS NOT NULL
                     OR delivery.state = 'unknown' AND outcome.state IN ('accepted', 'bounced'))
         ), due AS (
-            SELECT due.delivery
-              FROM generate_series(0, 9) AS level
-             CROSS JOIN LATERAL (
-                       SELECT delivery
-                         FROM waiting
-                        WHERE priority = level AND next_try_at <= $1
-                          AND ($4::text[] = '{}' OR NOT EXISTS (
-                                  SELECT FROM delivery JOIN recipient ON token = recipient
-                                   WHERE delivery.id = waiting.delivery AND domain = ANY($4)))
-                     ORDER BY next_try_at
-                        LIMIT $3
-                          FOR UPDATE SKIP LOCKED) AS due
-             LIMIT $3
-        ), gone AS (
-            DELETE FROM waiting USING due WHERE waiting.delivery = due.delivery
+            DELETE FROM waiting
+             WHERE ctid = ANY(ARRAY(
+                       SELECT due.ctid
+                         FROM generate_series(0, 9) AS level
+                        CROSS JOIN LATERAL (
+                                  SELECT ctid
+                                    FROM waiting
+                                   WHERE priority = level AND next_try_at <= $1
+                                     AND ($3::text[] = '{{}}' OR NOT EXISTS (
+                                             SELECT
+                                               FROM delivery JOIN recipient ON token = recipient
+                                              WHERE delivery.id = waiting.delivery
+                                                AND domain = ANY($3)))
+                                ORDER BY next_try_at
+                                   LIMIT {limit:d}
+                                     FOR UPDATE SKIP LOCKED) AS due
+                        LIMIT {limit:d}))
+         RETURNING delivery
         ), taken AS (
             INSERT INTO sending (delivery, worker) SELECT delivery, $2 FROM due
         )
@@ -671,10 +675,9 @@ async def turn(
           JOIN delivery ON delivery.id = due.delivery
      LEFT JOIN recipient ON token = delivery.recipient
       ORDER BY priority, id
-        """,
+        """,  # noqa: S608 - a number, by which less is known to be wanted when this is planned
         now,
         worker,
-        limit,
         list(busy),
         *([getattr(outcome, name) for outcome in outcomes] for name in _SETTLED),
     )
@@ -735,9 +738,11 @@ async def new_doubts(tx: Connection, limit: int) -> list[Doubt]:
     rows = await tx.fetch(
         """
         UPDATE delivery SET doubt_told = true
-         WHERE id IN (SELECT id FROM delivery
-                       WHERE state = 'unknown' AND NOT doubt_told
-                       LIMIT $1 FOR UPDATE SKIP LOCKED)
+         WHERE id IN (SELECT id
+                        FROM amiss JOIN delivery ON delivery.id = amiss.delivery
+                       WHERE amiss.state = 'unknown' AND delivery.state = 'unknown'
+                         AND NOT doubt_told
+                       LIMIT $1 FOR UPDATE OF delivery SKIP LOCKED)
      RETURNING id, message_type, attempts
         """,
         limit,
@@ -758,9 +763,10 @@ async def send_again(tx: Connection, deliveries: Collection[UUID], at: datetime)
         WITH again AS (
             UPDATE delivery SET state = 'queued', reason = NULL, reply = NULL, changed_at = $2
              WHERE id = ANY($1) AND state = 'unknown'
-         RETURNING id, priority
+         RETURNING message_id, id, priority
         )
-        INSERT INTO waiting (delivery, priority, next_try_at) SELECT id, priority, $2 FROM again
+        INSERT INTO waiting (message_id, delivery, priority, next_try_at)
+             SELECT message_id, id, priority, $2 FROM again
           RETURNING delivery AS id
         """,
         list(deliveries),
@@ -811,9 +817,10 @@ async def resend(tx: Connection, delivery: UUID, fresh: UUID, now: datetime) -> 
                    FROM delivery
                   WHERE id = $1 AND NOT anonymised AND state NOT IN ('queued', 'deferred')
             ON CONFLICT DO NOTHING
-              RETURNING id, priority
+              RETURNING message_id, id, priority
         )
-        INSERT INTO waiting (delivery, priority, next_try_at) SELECT id, priority, $3 FROM fresh
+        INSERT INTO waiting (message_id, delivery, priority, next_try_at)
+             SELECT message_id, id, priority, $3 FROM fresh
         """,
         delivery,
         fresh,
@@ -824,7 +831,14 @@ async def resend(tx: Connection, delivery: UUID, fresh: UUID, now: datetime) -> 
 
 async def in_doubt(tx: Connection) -> dict[UUID, datetime]:
     """Return deliveries of which nobody knows if they were taken, and since when."""
-    rows = await tx.fetch("SELECT id, changed_at FROM delivery WHERE state = 'unknown' FOR UPDATE")
+    rows = await tx.fetch(
+        """
+        SELECT id, changed_at
+          FROM amiss JOIN delivery ON delivery.id = amiss.delivery
+         WHERE amiss.state = 'unknown' AND delivery.state = 'unknown'
+           FOR UPDATE OF delivery
+        """
+    )
     return {row["id"]: row["changed_at"] for row in rows}
 
 
@@ -835,9 +849,10 @@ async def finish_messages(tx: Connection, now: datetime) -> list[str]:
         UPDATE message SET done_at = $1
          WHERE done_at IS NULL
            AND NOT EXISTS (
-                   SELECT FROM delivery
-                    WHERE delivery.message_id = message.message_id
-                      AND state <> 'accepted' AND state IN ('queued', 'deferred'))
+                   SELECT FROM waiting WHERE waiting.message_id = message.message_id)
+           AND NOT EXISTS (
+                   SELECT FROM sending JOIN delivery ON delivery.id = sending.delivery
+                    WHERE delivery.message_id = message.message_id)
      RETURNING message_id
         """,
         now,
@@ -955,14 +970,24 @@ async def _look_further(tx: Connection) -> bool:
 # --- purging -------------------------------------------------------------------------------------
 
 
+def _named(type_: str) -> str:
+    """Return the array of the keys in $1 that are of a type: no others are anything's key."""
+    return f"""ARRAY(SELECT ref::{type_} FROM unnest($1::text[]) AS ref
+                      WHERE pg_input_is_valid(ref, '{type_}'))"""  # noqa: S608 - a type's name
+
+
 async def hide(
-    tx: Connection, table: str, column: str, refs: Sequence[str], *, hidden: bool
+    tx: Connection, table: str, key: tuple[str, str], refs: Sequence[str], *, hidden: bool
 ) -> list[str]:
-    """Set or lift the quarantine of rows of *table*; return those that exist."""
+    """Set or lift the quarantine of rows of *table*; return those that exist.
+
+    *key* is the name and the type of the column that *refs* are of.
+    """
+    column, type_ = key
     rows = await tx.fetch(
         f"""
         UPDATE {table} SET quarantined = $2
-         WHERE {column}::text = ANY($1)
+         WHERE {column} = ANY({_named(type_)})
      RETURNING {column}::text AS ref
         """,  # noqa: S608 - names from the holder's own table
         list(refs),
@@ -972,11 +997,12 @@ async def hide(
 
 
 async def restrict(
-    tx: Connection, table: str, column: str, refs: Sequence[str], *, restricted: bool
+    tx: Connection, table: str, key: tuple[str, str], refs: Sequence[str], *, restricted: bool
 ) -> None:
-    """Set or lift the restriction of rows of *table*."""
+    """Set or lift the restriction of rows of *table*, named as for :func:`hide`."""
+    column, type_ = key
     await tx.execute(
-        f"UPDATE {table} SET restricted = $2 WHERE {column}::text = ANY($1)",  # noqa: S608 - as above
+        f"UPDATE {table} SET restricted = $2 WHERE {column} = ANY({_named(type_)})",  # noqa: S608 - as above
         list(refs),
         restricted,
     )
@@ -1008,13 +1034,13 @@ async def copy_contacts(tx: Connection, refs: Sequence[str]) -> list[dict[str, A
 async def copy_deliveries(tx: Connection, refs: Sequence[str]) -> list[dict[str, Any]]:
     """Return what is stored of deliveries that still tell whom they went to."""
     rows = await tx.fetch(
-        """
+        f"""
         SELECT id::text, message_id, message_type, customer_id, email, locale, state, reason,
                changed_at
           FROM delivery LEFT JOIN recipient ON token = delivery.recipient
-         WHERE id::text = ANY($1) AND NOT anonymised
+         WHERE id = ANY({_named("uuid")}) AND NOT anonymised
       ORDER BY id
-        """,
+        """,  # noqa: S608 - a constant
         list(refs),
     )
     return [dict(row) for row in rows]
@@ -1031,9 +1057,10 @@ async def erase_contacts(tx: Connection, refs: Sequence[str]) -> list[tuple[str,
 async def erase_suppressions(tx: Connection, refs: Sequence[str]) -> list[str]:
     """Forget what is not sent to addresses; return those that existed."""
     rows = await tx.fetch(
-        """
-        DELETE FROM suppression WHERE record_id::text = ANY($1) RETURNING record_id::text AS ref
-        """,
+        f"""
+        DELETE FROM suppression WHERE record_id = ANY({_named("uuid")})
+     RETURNING record_id::text AS ref
+        """,  # noqa: S608 - a constant
         list(refs),
     )
     return [row["ref"] for row in rows]

@@ -7,7 +7,7 @@ GRANT SELECT ON schema_migration, delivery_step, message_states TO gallra_notifi
 GRANT SELECT, INSERT ON template, message_customer TO gallra_notifier;
 GRANT SELECT, INSERT, UPDATE, DELETE ON recipient, contact, basis, suppression TO gallra_notifier;
 GRANT SELECT, INSERT, UPDATE ON service, message, delivery, pace, alert TO gallra_notifier;
-GRANT SELECT, INSERT, UPDATE, DELETE ON waiting, sending TO gallra_notifier;
+GRANT SELECT, INSERT, UPDATE, DELETE ON waiting, sending, amiss TO gallra_notifier;
 GRANT SELECT, UPDATE ON announced, relay TO gallra_notifier;
 GRANT SELECT, INSERT ON delivery_change TO gallra_notifier;
 GRANT UPDATE (reply) ON delivery_change TO gallra_notifier;

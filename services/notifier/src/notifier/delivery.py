@@ -68,7 +68,6 @@ STEPS: Final[dict[State, frozenset[State]]] = {
 
 WAITING: Final[frozenset[State]] = frozenset({"queued", "deferred"})
 OPEN: Final[frozenset[State]] = WAITING | frozenset[State]({"sending"})
-AMISS: Final[frozenset[State]] = frozenset(STEPS) - OPEN - frozenset[State]({"accepted"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from notifier.delivery import AMISS, WAITING, State
+from notifier.delivery import STEPS, State
 from shared.postgres import Connection
 
 _SENDING: Final = "EXISTS (SELECT FROM sending WHERE sending.delivery = delivery.id)"
@@ -22,20 +22,28 @@ _COLUMNS: Final = f"""
 """  # noqa: S608 - a constant
 
 
-def _beside(table: str, condition: str = "true") -> str:
+def _in_state(state: State, span: str) -> str:
+    """Return the condition of a state; *span* are conditions of ids.
+
+    Most deliveries are accepted.  Those that are not stand in small tables of their own.
+    """
+    match state:
+        case "accepted":
+            return "state = 'accepted'"
+        case "sending":
+            return "id IN (SELECT delivery FROM sending)"
+        case "queued" | "deferred":
+            return f"state = '{state}' AND {_beside('waiting', span)}"
+        case _:
+            return _beside("amiss", f"{span} AND amiss.state = '{state}'")
+
+
+def _beside(table: str, conditions: str) -> str:
+    # Conditions are said of both: the planner concludes what is equal, but not what is less.
     return f"""
-        (delivery.message_id, id) IN (SELECT {table}.message_id, {table}.delivery FROM {table}
-                                       WHERE {condition})
+        (delivery.message_id, id) IN (
+            SELECT {table}.message_id, {table}.delivery FROM {table} WHERE true {conditions})
     """  # noqa: S608 - constants
-
-
-# Most deliveries are accepted; what is not stands in a small table of its own.
-_IN_STATE: Final[dict[State, str]] = {
-    "accepted": "state = 'accepted'",
-    "sending": "id IN (SELECT delivery FROM sending)",
-    **{state: f"state = '{state}' AND {_beside('waiting')}" for state in WAITING},
-    **{state: _beside("amiss", f"amiss.state = '{state}'") for state in AMISS},
-}
 
 
 def first_id(at: datetime) -> UUID:
@@ -66,20 +74,21 @@ class Wanted:
 
 async def search(tx: Connection, wanted: Wanted, limit: int) -> list[dict[str, Any]]:
     """Return deliveries that match, newest first, recipients as tokens."""
-    asked: list[tuple[str, Any]] = [
-        ("message_id = ${}", wanted.message_id),
-        ("recipient = ${}", wanted.recipient),
-        ("customer_id = ${}", wanted.customer),
-        ("message_type = ${}", wanted.message_type),
-        ("id >= ${}", wanted.since and first_id(wanted.since)),
-        ("id < ${}", wanted.until and first_id(wanted.until)),
-        ("id < ${}", wanted.before),
+    asked: list[tuple[str, str, Any]] = [
+        ("message_id", "=", wanted.message_id),
+        ("recipient", "=", wanted.recipient),
+        ("customer_id", "=", wanted.customer),
+        ("message_type", "=", wanted.message_type),
+        ("id", ">=", wanted.since and first_id(wanted.since)),
+        ("id", "<", wanted.until and first_id(wanted.until)),
+        ("id", "<", wanted.before),
     ]
-    given = [(condition, value) for condition, value in asked if value is not None]
+    given = [those for those in asked if those[2] is not None]
     # A plan for what is asked, not one for all that could be.
-    conditions = "".join(f" AND {c.format(n)}" for n, (c, _) in enumerate(given, 2))
-    if wanted.state in _IN_STATE:
-        conditions += f" AND {_IN_STATE[wanted.state]}"
+    conditions = "".join(f" AND {c} {is_} ${n}" for n, (c, is_, _) in enumerate(given, 2))
+    if wanted.state in STEPS:  # and so fit to be a part of the statement
+        span = [f" AND delivery {is_} ${n}" for n, (c, is_, _) in enumerate(given, 2) if c == "id"]
+        conditions += f" AND {_in_state(wanted.state, ''.join(span))}"
     rows = await tx.fetch(
         f"""
         SELECT {_COLUMNS}
@@ -89,7 +98,7 @@ async def search(tx: Connection, wanted: Wanted, limit: int) -> list[dict[str, A
          LIMIT $1
         """,  # noqa: S608 - constants
         limit,
-        *(value for _, value in given),
+        *(value for _, _, value in given),
     )
     return [dict(row) for row in rows]
 

@@ -31,8 +31,10 @@ test: $(READY)  ## all tests, on a real broker, database and mail server
 unit: $(READY)  ## the tests that need no service
 	$(BIN)/pytest tests/unit tests/contract shared services
 
-soak: $(READY)  ## 10,000 interleavings of holds, purges and crashes: a quarter of an hour
+soak: $(READY)  ## an hour: 10,000 interleavings of holds and crashes; a million records; twenty years of 100,000
 	GALLRA_INTERLEAVINGS=10000 $(BIN)/pytest tests/integration/test_holds_machine.py
+	GALLRA_RECORDS=1000000 $(BIN)/pytest tests/integration/test_million.py
+	GALLRA_RECORDS=100000 $(BIN)/pytest tests/integration/test_twenty_years.py
 
 bench: bench-sequencing bench-latency bench-append bench-growth bench-keys bench-purging bench-registering bench-mailing bench-ledger bench-pages  ## two hours: writes docs/benchmarks.md
 

@@ -1,5 +1,9 @@
-"""A million records: keys say of each what it says by itself, and a plan is what is then purged."""
+"""A million records: keys say of each what it says by itself, and a plan is what is then purged.
 
+``make soak`` makes the million; else there are fewer.
+"""
+
+import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -26,7 +30,7 @@ from shared.events import platform as facts
 from shared.events.gallra import PurgeCommand, PurgeCommit, PurgePrepare
 from shared.postgres import open_pool, transaction
 
-RECORDS: Final = 1_000_000
+RECORDS: Final = int(os.environ.get("GALLRA_RECORDS", "200000"))
 BATCH: Final = 10_000
 REGISTERED: Final = "platform.record.registered.v1"
 CUSTOMERS: Final = 5000

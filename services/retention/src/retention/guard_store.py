@@ -32,6 +32,7 @@ async def waiting(tx: Connection, at: datetime, categories: Collection[str]) -> 
     """
     rows = await tx.fetch(
         f"""
+        WITH {MAY_BE_HELD}
         SELECT category, sum(records)::int AS records
           FROM (SELECT category, records
                   FROM deadline_key
@@ -51,7 +52,7 @@ async def waiting(tx: Connection, at: datetime, categories: Collection[str]) -> 
                 SELECT record.category, -1
                   FROM record
                   JOIN deadline_key ON deadline_key.id = record.key AND record.id > issued_to
-                 WHERE record.id IN ({MAY_BE_HELD})
+                 WHERE record.id IN (SELECT id FROM may_be_held)
                    AND status = 'scheduled'
                    AND purge_from <= $1
                    AND record.category = ANY($2)

@@ -60,10 +60,11 @@ async def held(tx: Connection, keys: Collection[int], now: datetime) -> dict[str
     """Return how many records of *keys* are under a legal hold, by category."""
     rows = await tx.fetch(
         f"""
+        WITH {MAY_BE_HELD}
         SELECT record.category, count(*) AS records
           FROM record
           JOIN deadline_key ON deadline_key.id = record.key
-         WHERE record.id IN ({MAY_BE_HELD}) AND record.key = ANY($2) AND {HELD}
+         WHERE record.id IN (SELECT id FROM may_be_held) AND record.key = ANY($2) AND {HELD}
       GROUP BY record.category
         """,  # noqa: S608 - constants
         now,

@@ -67,14 +67,17 @@ _NAMED = """
 """
 _IN_FORCE = "(protects_until IS NULL OR protects_until > $1)"
 
-# Ids of records that HELD need be asked of at all, found from the holds.
+# Ids of records that HELD need be asked of at all, found from the holds: for a WITH.  They are put
+# together once: where little was thought to be due, it was done for each record that was.
 MAY_BE_HELD = f"""
-    SELECT record.id {_NAMED} WHERE {_IN_FORCE}
-     UNION ALL
-    SELECT record.id
-      FROM legal_hold AS hold
-      JOIN record ON record.category = hold.category
-     WHERE {_IN_FORCE} AND num_nonnulls(hold.customer_id, hold.subject, hold.record_id) = 0
+    may_be_held AS MATERIALIZED (
+        SELECT record.id {_NAMED} WHERE {_IN_FORCE}
+         UNION ALL
+        SELECT record.id
+          FROM legal_hold AS hold
+          JOIN record ON record.category = hold.category
+         WHERE {_IN_FORCE} AND num_nonnulls(hold.customer_id, hold.subject, hold.record_id) = 0
+    )
 """  # noqa: S608 - constants
 
 # Records that such a hold keeps, each once for each hold: a FROM and a WHERE clause.

@@ -169,6 +169,10 @@ class Deliveries(RuleBasedStateMachine):
         assert Counter(row["delivery"] for row in (*waits, *sends)) == Counter(
             id_ for id_, state in now.items() if state in WAITING
         )
+        amiss = self.run(self.pool.fetch("SELECT delivery, state FROM amiss"))
+        assert {row["delivery"]: row["state"] for row in amiss} == {
+            id_: state for id_, state in now.items() if state not in {*WAITING, "accepted"}
+        }
 
     @invariant()
     def nothing_is_lost_and_nothing_doubled(self) -> None:

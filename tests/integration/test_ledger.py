@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 from tests.integration import served
@@ -26,6 +28,8 @@ from tests.integration.test_sending import (
 
 from notifier import store
 from notifier.api import ROUTES
+from notifier.delivery import STEPS
+from shared.ids import new_id
 from shared.postgres import Connection, Pool, transaction
 from shared.web.access import ROLES
 from shared.web.looks import Looks
@@ -97,6 +101,63 @@ async def test_who_got_what_and_who_did_not(
     assert answered["reply"] == "550 5.1.1 no such user"
     told = await notifier.announced()
     assert any(row["delivery_id"] == refused["id"] and row["state"] == "bounced" for row in told)
+
+
+async def test_each_state_is_found_by_its_name_and_time(
+    notifier: Notifier, http: httpx.AsyncClient
+) -> None:
+    await notifier.know(*range(7))
+    await notifier.take(message())
+    rows = await notifier.pool.fetch("SELECT id FROM delivery WHERE message_id = 'm-1' ORDER BY id")
+    [sending, *sent, waiting] = [row["id"] for row in rows]
+    outcomes = ("accepted", "deferred", "bounced", "suppressed", "expired")
+    async with notifier.pool.acquire() as tx:
+        await store.turn(tx, [], NOW, 1, 6)
+        told = [
+            store.Outcome(id_, state, next_try=NOW if state == "deferred" else None)
+            for id_, state in zip(sent, outcomes, strict=True)
+        ]
+        await store.turn(tx, told, NOW, 1, 0)
+    expected = dict(zip(outcomes, sent, strict=True)) | {"sending": sending, "queued": waiting}
+    for state in STEPS:
+        ids = [str(expected[state])] if state in expected else []
+        for more, found_then in (
+            ({}, ids),
+            ({"from": (NOW - timedelta(days=1)).isoformat()}, ids),
+            ({"to": (NOW - timedelta(days=1)).isoformat()}, []),
+        ):
+            asked = {"type": "maintenance-window", "state": state, **more}
+            rows = (await found(http, "/deliveries", **asked))["deliveries"]
+            assert [row["id"] for row in rows] == found_then, asked
+            assert {row["state"] for row in rows} <= {state}
+
+
+async def test_nothing_that_changes_is_in_an_index_of_the_ledger(notifier: Notifier) -> None:
+    """Or every mail that is settled writes all of them: docs/adr/0021."""
+    changing = {"state", "reason", "reply", "attempts", "changed_at", "registered", "doubt_told"}
+    rows = await notifier.pool.fetch("SELECT indexdef FROM pg_indexes WHERE tablename = 'delivery'")
+    assert rows
+    for row in rows:
+        assert not changing & set(re.findall(r"\w+", row["indexdef"])), row["indexdef"]
+
+
+async def test_what_is_planned_is_of_a_message(notifier: Notifier) -> None:
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        async with transaction(notifier.pool) as tx:
+            await store.address_customers(tx, "m-none", ["c-1"])
+    planned = store.Planned(new_id(), "c-1", "r-1", "sv", "queued", None, NOW)
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        async with transaction(notifier.pool) as tx:
+            await store.add_deliveries(tx, "m-none", "maintenance-window", 5, [planned], NOW)
+
+
+async def test_the_database_itself_refuses_a_step_that_is_none(notifier: Notifier) -> None:
+    await notifier.know(1)
+    await notifier.take(message())
+    with pytest.raises(asyncpg.CheckViolationError, match="queued to complained"):
+        await notifier.pool.execute(
+            "UPDATE delivery SET state = 'complained' WHERE message_id = 'm-1'"
+        )
 
 
 async def test_every_look_is_noted(notifier: Notifier, http: httpx.AsyncClient) -> None:

@@ -64,7 +64,7 @@ class Deliveries(RuleBasedStateMachine):
         owner = await asyncpg.connect(self.owner)
         await owner.execute(
             "TRUNCATE recipient, contact, basis, suppression, service, message, message_customer,"
-            " delivery, delivery_change, waiting, sending, outbox, pace, alert"
+            " delivery, delivery_change, waiting, sending, amiss, outbox, pace, alert"
         )
         await owner.close()
         self.relay = await self.stack.enter_async_context(BadRelay(mood=self._mood).running())

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
+import pytest
 from confluent_kafka import Producer
 from tests.conftest import Database
 from tests.live import ORIGIN, TOPIC, Service, new_seed
@@ -25,12 +26,12 @@ from gallra.stack.infrastructure import Infrastructure
 from shared.postgres import open_pool
 
 EVENTS = int(os.environ.get("GALLRA_CRASH_EVENTS", "100000"))
-EVERY = 3.0  # seconds between two kills
+EVERY = 3.0  # seconds between two kills, or as long as it takes to append what a second offers
 OFFERED = 2500.0  # events a second, so that many kills fall into the run
 KILLS = int(EVENTS / OFFERED / EVERY * 0.75)
 REBALANCE = 2  # kills before a third process joins
 PROVEN = 200  # entries whose proofs are asked for in the end
-PATIENCE = 240.0
+PATIENCE = 500.0
 
 
 @contextmanager
@@ -82,6 +83,7 @@ async def size_of(database: Database) -> int:
         await connection.close()
 
 
+@pytest.mark.timeout(600)
 def test_each_event_once_whatever_is_killed(
     infra: Infrastructure, audit_db: Database, topic_prefix: str
 ) -> None:
@@ -93,15 +95,15 @@ def test_each_event_once_whatever_is_killed(
         ids = [str(uuid4()) for _ in range(EVENTS)]
         publishing = Thread(target=publish, args=(infra, topic_prefix, ids), daemon=True)
         publishing.start()
-        victim, killed = 0, 0
+        victim, killed, size_then = 0, 0, 0
         next_kill = time.monotonic() + EVERY
-        while asyncio.run(size_of(audit_db)) < EVENTS:
+        while (size := asyncio.run(size_of(audit_db))) < EVENTS:
             assert time.monotonic() < deadline, "the log does not get on"
             note = checkpoint(services)
             if note is not None:
                 opened = open_checkpoint(note, verifier)
                 assert seen.setdefault(opened.size, opened.root) == opened.root, "a fork"
-            if time.monotonic() >= next_kill:
+            if time.monotonic() >= next_kill and size - size_then >= OFFERED:
                 services[victim].kill()
                 services[victim].start()
                 victim, killed = 1 - victim, killed + 1
@@ -109,7 +111,7 @@ def test_each_event_once_whatever_is_killed(
                     services.append(
                         Service(infra, audit_db, topic_prefix, key, {"GALLRA_INSTANCE": "c"})
                     )
-                next_kill += EVERY
+                next_kill, size_then = time.monotonic() + EVERY, size
             time.sleep(0.1)
         publishing.join(PATIENCE)
         wait_until_signed(audit_db, deadline)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from audit_log.verify import verify
 from gallra.stack.infrastructure import Infrastructure
 from shared.postgres import open_pool
 
-EVENTS = int(os.environ.get("GALLRA_CRASH_EVENTS", "100000"))
+EVENTS = 100_000
 EVERY = 3.0  # seconds between two kills, or as long as it takes that one of them appends
 OFFERED = 2500.0  # events a second, so that many kills fall into the run
 KILLS = int(EVENTS / OFFERED / EVERY * 0.75)

@@ -31,7 +31,7 @@ def _in_state(state: State, span: str) -> str:
         case "accepted":
             return "state = 'accepted'"
         case "sending":
-            return "id IN (SELECT delivery FROM sending)"
+            return _SENDING
         case "queued" | "deferred":
             return f"state = '{state}' AND {_beside('waiting', span)}"
         case _:
@@ -39,7 +39,10 @@ def _in_state(state: State, span: str) -> str:
 
 
 def _beside(table: str, conditions: str) -> str:
-    # Conditions are said of both: the planner concludes what is equal, but not what is less.
+    """Return that a delivery stands in a table with its id and message.
+
+    Conditions are said of both: the planner concludes what is equal, but not what is less.
+    """
     return f"""
         (delivery.message_id, id) IN (
             SELECT {table}.message_id, {table}.delivery FROM {table} WHERE true {conditions})

@@ -25,8 +25,9 @@ run: $(READY)  ## start everything on this machine; Ctrl-C stops it
 demo: $(READY)  ## try it: a simulated platform against the running stack
 	$(BIN)/gallra demo --data $(DATA)
 
-test: $(READY)  ## all tests, on a real broker, database and mail server
-	$(BIN)/pytest
+# The files in their order, so that the long ones do not come last.
+test: $(READY)  ## all tests, on real brokers, databases and mail servers, two files at a time
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 unit: $(READY)  ## the tests that need no service
 	$(BIN)/pytest tests/unit tests/contract shared services

@@ -1,4 +1,4 @@
-"""Real Kafka, real PostgreSQL, real SMTP for every test that asks; one set for a session."""
+"""Real Kafka, real PostgreSQL, real SMTP for every test that asks; one set for each worker."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from shared import topics
 from shared.migrate import migrate
 from shared.postgres import Pool, open_pool
 
-PATIENCE = 60.0  # seconds that any wait in a test may take
+PATIENCE = 120.0  # seconds that any wait in a test may take
 
 
 @dataclass(frozen=True, slots=True)

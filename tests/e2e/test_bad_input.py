@@ -9,10 +9,10 @@ from uuid import uuid4
 import httpx
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from tests.conftest import PATIENCE
 
 from gallra.stackfile import Stack
 
-PATIENCE = 60.0
 PRIVATE = "Zebulon-Personal-Value"  # stands for a person's data; no reason may repeat it
 ACTION = {
     "v": 1,

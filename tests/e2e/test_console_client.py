@@ -10,11 +10,10 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from confluent_kafka import Producer
+from tests.conftest import PATIENCE
 
 from audit_log.leaf import identity
 from gallra.stackfile import Stack
-
-PATIENCE = 60.0
 
 
 def structured(event_id: str) -> bytes:

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import httpx
 import pytest
+from tests.conftest import PATIENCE
 
 from gallra.stackfile import Stack, read
 
-PATIENCE = 60.0  # seconds for a service to come back
 LONG = 400.0  # seconds the demo may take on a busy machine, with services dying under it
 
 

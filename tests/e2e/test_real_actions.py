@@ -13,6 +13,7 @@ import asyncpg
 import httpx
 import pytest
 from confluent_kafka import Producer
+from tests.conftest import PATIENCE
 
 from audit_log import merkle
 from audit_log.checkpoint import Verifier, open_checkpoint
@@ -26,7 +27,6 @@ LINE = re.compile(
     r" \"(?P<method>[A-Z]+) (?P<path>\S+) HTTP/1.1\" status: (?P<status>\d+)"
 )
 VERBS = {"GET": "read", "POST": "create", "PUT": "update", "DELETE": "delete"}
-PATIENCE = 120.0
 
 
 def requests() -> list[dict[str, Any]]:

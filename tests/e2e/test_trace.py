@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer, Producer
+from tests.conftest import PATIENCE
 
 from gallra.stackfile import Stack
 
-PATIENCE = 60.0
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 

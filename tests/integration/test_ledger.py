@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 import pytest
+from tests.conftest import PATIENCE
 from tests.integration import served
 from tests.integration.test_sending import (
     ANSWER,
@@ -213,7 +214,7 @@ async def test_once_more_is_a_delivery_of_its_own(
 
 
 async def _somebody_waits(pool: Pool) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not await pool.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
             await asyncio.sleep(0.01)
 

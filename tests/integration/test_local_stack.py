@@ -11,12 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.conftest import PATIENCE
 
 from gallra.stack import kafka
 from gallra.stack.infrastructure import Ports, check_free, infrastructure
 from gallra.stack.processes import StackError
-
-PATIENCE = 90.0
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.conftest import Database
+from tests.conftest import PATIENCE, Database
 from tests.integration.test_master_log import NOW, Log, action
 
 from audit_log import store
@@ -18,8 +18,6 @@ from audit_log.appender import Appender, Sealed
 from shared.events.gallra import PersonalDataViewed
 from shared.postgres import Connection, open_pool, transaction
 from shared.web.access import Caller
-
-PATIENCE = 20.0
 
 
 @pytest.fixture

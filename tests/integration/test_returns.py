@@ -17,7 +17,7 @@ import asyncpg
 import httpx
 import pytest
 from prometheus_client import REGISTRY
-from tests.conftest import Database
+from tests.conftest import PATIENCE, Database
 from tests.integration.test_sending import (
     AGREEMENT,
     KEY,
@@ -468,7 +468,7 @@ async def test_a_line_without_an_end_is_cut_off(listener: Listener) -> None:
             writer.write(b"x" * 65_536)
             await writer.drain()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(ConnectionError):
             await write()
     writer.close()
@@ -556,7 +556,7 @@ async def test_killed_between_commit_and_answer(
         cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert child.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         port = int(await child.stdout.readline())
         with pytest.raises((smtplib.SMTPServerDisconnected, ConnectionError)):
             await Listener(port).bring(bounce(), path(delivery))

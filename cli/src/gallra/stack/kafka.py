@@ -3,6 +3,7 @@
 What is fetched is named in ``kafka.lock`` with its SHA-256; nothing is resolved at run time.
 """
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -68,17 +69,21 @@ def fetch(
 ) -> Path:
     """Return the folder with all jars of *lock*, each with the digest it is locked to.
 
+    Whoever else fetches them at the time waits, and then finds them.
+
     Raises:
         StackError: one cannot be fetched, or is not what was locked.
     """
     libs = (folder or cache()) / lock.stem / hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     libs.mkdir(parents=True, exist_ok=True)
     wanted = [line.split() for line in lock.read_text(encoding="utf-8").splitlines() if line]
-    missing = [(c, d) for c, d in wanted if not _is_right(libs / _name(c), d)]
-    if missing:
-        say(f"fetching {len(missing)} jars of {lock.stem}")
-        with ThreadPoolExecutor(16) as pool:
-            list(pool.map(lambda pair: _fetch_one(libs, *pair), missing))
+    with (libs / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        missing = [(c, d) for c, d in wanted if not _is_right(libs / _name(c), d)]
+        if missing:
+            say(f"fetching {len(missing)} jars of {lock.stem}")
+            with ThreadPoolExecutor(16) as pool:
+                list(pool.map(lambda pair: _fetch_one(libs, *pair), missing))
     return libs
 
 

@@ -16,6 +16,7 @@ from typing import IO, Any, Final, cast
 from uuid import UUID
 
 import asyncpg
+import uvloop
 from bench.peers.peers import GO
 from bench.results import Section
 from bench.rig import Place, new_place, rig, serving
@@ -55,8 +56,8 @@ def measure(folder: Path, recipients: int) -> Section:
     with rig(folder) as infra, sink() as port:
         place = asyncio.run(new_place(infra, "notifier"))
         asyncio.run(_contacts(place, recipients))
-        planned = asyncio.run(_plan(place))
-        raw = asyncio.run(_raw(place, port, min(recipients, 50_000)))
+        planned = uvloop.run(_plan(place))
+        raw = uvloop.run(_raw(place, port, min(recipients, 50_000)))
         settings = {
             "GALLRA_POLICIES": str(POLICIES),
             "GALLRA_SMTP": f"127.0.0.1:{port}",

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import uvloop
+from hypothesis import HealthCheck, settings
 
 from gallra.stack import postgres
 from gallra.stack.infrastructure import Infrastructure, Ports, infrastructure, make_ready
@@ -24,6 +26,10 @@ from shared.migrate import migrate
 from shared.postgres import Pool, open_pool
 
 PATIENCE = 120.0  # seconds that any wait in a test may take
+
+# How fast the machine is fails no test.
+settings.register_profile("gallra", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gallra")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,11 @@ def new_folder() -> Iterator[Path]:
 def folder() -> Iterator[Path]:
     with new_folder() as path:
         yield path
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run tests on the event loop that services run on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")
@@ -144,9 +155,12 @@ def new_prefix(infra: Infrastructure) -> str:
     return prefix
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack_folder() -> Iterator[Path]:
-    """Run the whole of Gallra, as `make run` does; return its folder."""
+    """Run the whole of Gallra, as `make run` does; return its folder.
+
+    For no longer than it is used: at rest it takes a fifth of a slow machine.
+    """
     with new_folder() as folder:
         yield from running(folder)
 
@@ -168,7 +182,7 @@ def running(folder: Path) -> Iterator[Path]:
         assert up.wait(PATIENCE) == 0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(stack_folder: Path) -> Stack:
     """Return where the parts of the running stack are."""
     return read(stack_folder)

@@ -108,7 +108,7 @@ def test_no_order_of_arrival_changes_a_deadline(retention_db: Database) -> None:
             )
         return [tuple(row) for row in rows]
 
-    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, suppress_health_check=list(HealthCheck))
     @given(facts(), st.data())
     def check(events: list[Data], data: st.DataObject) -> None:
         expected = asyncio.run(deadlines(events, len(events)))

@@ -209,7 +209,6 @@ def test_whatever_happens_every_delivery_is_accounted_for(notifier_db: Database)
             settings=settings(
                 max_examples=25,
                 stateful_step_count=25,
-                deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),
         )

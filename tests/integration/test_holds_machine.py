@@ -278,7 +278,6 @@ def test_nothing_held_is_purged_and_nothing_due_forgotten(
 
     @settings(
         max_examples=INTERLEAVINGS,
-        deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
     )

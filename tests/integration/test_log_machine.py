@@ -119,7 +119,6 @@ def test_nothing_breaks_the_log(audit_db: Database) -> None:
     case.settings = settings(
         max_examples=12,
         stateful_step_count=15,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     case().runTest()

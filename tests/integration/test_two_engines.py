@@ -225,7 +225,6 @@ def run(retention_db: Database) -> Iterator[Callable[[Any], Any]]:
 def examples(number: int) -> settings:
     return settings(
         max_examples=number,
-        deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
     )

@@ -613,7 +613,7 @@ def play(done: Iterable[Act], again: Iterable[tuple[int, int]] = (), **changes: 
     return world
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(acts)
 @also([
     (0, "a/1", "info", False), (31, "a/1", "info", True),
@@ -649,13 +649,13 @@ def critical_ones(done: Iterable[Act]) -> dict[datetime, str]:
     return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(acts, st.lists(st.tuples(st.integers(0, 11), st.integers(0, 300)), max_size=8))
 def test_what_comes_twice_changes_nothing(done: Sequence[Act], again: Sequence[tuple[int, int]]):
     assert play(done, again).mails == play(done).mails
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(acts, st.integers(1, 5))
 def test_nothing_is_told_twice(done: Sequence[Act], looks: int):
     world = play(done, receivers={"oncall": {"mails_per_hour": 3}})
@@ -676,7 +676,7 @@ def test_nothing_is_told_twice(done: Sequence[Act], looks: int):
                 known[alert.fingerprint] = alert.severity
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.permutations([("a", 1, False), ("b", 3, False), ("c", 5, True), ("d", 4, False)]))
 def test_in_whatever_order_it_is_heard_it_ends_the_same(
     events: Sequence[tuple[str, int, bool]],

@@ -213,7 +213,7 @@ def test_what_the_fonts_cannot_show_is_written_down() -> None:
 
 
 @given(text=st.text(max_size=20))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_there_is_nothing_that_it_cannot_be_given(text: str) -> None:
     assert pdf(report(text)).startswith(b"%PDF")
 

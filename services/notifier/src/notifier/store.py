@@ -624,27 +624,26 @@ async def turn(
     """
     rows = await tx.fetch(
         f"""
-        WITH outcome AS (
-            SELECT *
+        WITH sent AS (
+            DELETE FROM sending WHERE delivery = ANY($4) AND worker = $2 RETURNING delivery
+        ), outcome AS MATERIALIZED (
+            SELECT *, id IN (SELECT delivery FROM sent) AS sent
               FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
                           $9::boolean[]) AS outcome (id, state, reason, reply, next_try, counts)
-        ), sent AS (
-            DELETE FROM sending WHERE delivery = ANY($4) AND worker = $2 RETURNING delivery
         ), again AS (
             INSERT INTO waiting (message_id, delivery, priority, next_try_at)
                  SELECT message_id, id, priority, next_try
                    FROM outcome JOIN delivery USING (id)
-                  WHERE next_try IS NOT NULL AND id IN (SELECT delivery FROM sent)
+                  WHERE next_try IS NOT NULL AND sent
         ), settled AS (
             UPDATE delivery
                SET state = outcome.state, reason = outcome.reason, reply = outcome.reply,
-                   changed_at = $1,
-                   attempts = attempts + (counts AND sent.delivery IS NOT NULL)::int,
+                   changed_at = $1, attempts = attempts + (counts AND sent)::int,
                    registered = registered OR outcome.state NOT IN ('queued', 'deferred'),
                    doubt_told = false
-              FROM outcome LEFT JOIN sent ON sent.delivery = outcome.id
+              FROM outcome
              WHERE delivery.id = outcome.id
-               AND (sent.delivery IS NOT NULL
+               AND (sent
                     OR delivery.state = 'unknown' AND outcome.state IN ('accepted', 'bounced'))
         ), due AS (
             DELETE FROM waiting

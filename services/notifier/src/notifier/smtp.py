@@ -103,7 +103,7 @@ class _Wire(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
+        self._rest = b""
         self._lines: list[bytes] = []
         self._replies: deque[Reply] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -128,25 +128,23 @@ class _Wire(asyncio.Protocol):
         self._room.set()
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        *lines, rest = self._buffer.split(b"\n")
-        self._buffer = bytearray(rest)
+        *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if not self.broken:  # after what is no reply nothing is one
-                self._take(bytes(line.rstrip(b"\r")))
-        if len(self._buffer) + sum(map(len, self._lines)) > _LONGEST_REPLY:
+                self._take(line.rstrip(b"\r"))
+        if len(self._rest) + sum(map(len, self._lines)) > _LONGEST_REPLY:
             self._break()
         self._wake()
 
     def _take(self, line: bytes) -> None:
-        match = _LINE.fullmatch(line)
-        if match is None:
+        parsed = _parsed(line)
+        if parsed is None:
             self._break()
             return
-        code, more, text = match.groups()
-        self._lines.append(text or b"")
-        if more != b"-":
-            self._replies.append(_reply(int(code), tuple(self._lines)))
+        code, more, text = parsed
+        self._lines.append(text)
+        if not more:
+            self._replies.append(_reply(code, tuple(self._lines)))
             self._lines.clear()
 
     def _break(self) -> None:
@@ -163,7 +161,7 @@ class _Wire(asyncio.Protocol):
     @property
     def silent(self) -> bool:
         """True if nothing has come that was not asked for."""
-        return not (self._replies or self._lines or self._buffer)
+        return not (self._replies or self._lines or self._rest)
 
     async def write(self, *parts: bytes) -> None:
         if self.broken or self._transport is None:
@@ -214,6 +212,16 @@ class _Wire(asyncio.Protocol):
 
 
 @lru_cache(maxsize=64)  # most a server says over and over
+def _parsed(line: bytes) -> tuple[int, bool, bytes] | None:
+    """Return a line's code, whether more lines follow, and its text; None if it is no reply's."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        return None
+    code, more, text = match.groups()
+    return int(code), more == b"-", text or b""
+
+
+@lru_cache(maxsize=64)
 def _reply(code: int, lines: tuple[bytes, ...]) -> Reply:
     text = "\n".join(line.decode("utf-8", "replace").strip() for line in lines)
     status = _STATUS.match(text)

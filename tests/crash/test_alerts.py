@@ -1,52 +1,14 @@
 """Kill the notifier after every statement of a look at alerts: no mail is lost or doubled."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import asyncpg
 import pytest
 from tests.conftest import Database
+from tests.crash import victims
 from tests.integration.test_alerts import raised
 from tests.integration.test_sending import NOW, Notifier
 
 from notifier.smtp import Relay
 from shared.postgres import open_pool
-
-ROOT = Path(__file__).parents[2]
-
-# One look, a minute after three alerts of two groups were raised, with a webhook; dies at the n-th
-# statement.
-LOOK = """
-import asyncio, itertools, os, signal, sys
-from datetime import timedelta
-import asyncpg
-from tests.integration.test_alerts import replaced
-from tests.integration.test_sending import Notifier
-from notifier.oncall import OnCall
-from notifier.smtp import Relay
-
-async def main(dsn, last):
-    statements = itertools.count(1)
-    def die(query):
-        if next(statements) == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-    async def watch(connection):
-        connection.add_query_logger(die)
-    async with asyncpg.create_pool(dsn, init=watch, min_size=1) as pool:
-        notifier = Notifier(pool, Relay("127.0.0.1", 9))
-        kept = {name: getattr(notifier.oncall, name) for name in OnCall.__slots__}
-        oncall = replaced(notifier, **{**kept, "webhook": True})
-        notifier.clock.advance(timedelta(minutes=1))
-        await oncall.look(pool)
-
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
-"""
-
-
-def look(dsn: str, last: int) -> int:
-    command = [sys.executable, "-c", LOOK, dsn, str(last)]
-    return subprocess.run(command, check=False, timeout=60, cwd=ROOT).returncode
 
 
 async def effects(dsn: str) -> tuple[int, int, int, int, int]:
@@ -80,13 +42,13 @@ async def test_killed_at_any_statement(notifier_db: Database, last: int) -> None
         notifier = Notifier(pool, Relay("127.0.0.1", 9))
         await notifier.library.stock(pool, NOW)
         await notifier.take(raised("a/1"), raised("a/2", "critical"), raised("b/1"))
-    code = look(notifier_db.service, last)
+    code = victims.ends(victims.look, notifier_db.service, last)
     assert code in (-9, 0)
     seen = await effects(notifier_db.owner)
     assert seen == (ALL if code == 0 else seen)
     assert seen in (NOTHING, ALL)
     for _ in range(2):  # another process looks, and once more
-        assert look(notifier_db.service, 0) == 0
+        assert victims.ends(victims.look, notifier_db.service, 0) == 0
         assert await effects(notifier_db.owner) == ALL
 
 
@@ -95,4 +57,4 @@ async def test_the_statements_counted_are_all_there_are(notifier_db: Database) -
         notifier = Notifier(pool, Relay("127.0.0.1", 9))
         await notifier.library.stock(pool, NOW)
         await notifier.take(raised("a/1"), raised("a/2", "critical"), raised("b/1"))
-    assert look(notifier_db.service, STATEMENTS + 1) == 0
+    assert victims.ends(victims.look, notifier_db.service, STATEMENTS + 1) == 0

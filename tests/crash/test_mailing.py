@@ -1,48 +1,24 @@
 """Ten thousand mails from a notifier that is killed every other second, to a relay with moods."""
 
 import asyncio
-import os
-import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from datetime import timedelta
 from email import message_from_bytes
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 from zlib import crc32
 
 import pytest
 from tests.conftest import Database
+from tests.crash import victims
 from tests.integration.relays import CLOSE, BadRelay, Behaviour
 from tests.integration.test_sending import AGREEMENT, PACE, Notifier, message
 
-from notifier.delivery import Patience
 from notifier.reconciling import reconcile
-from notifier.smtp import Relay
 from shared.clock import SystemClock
 from shared.postgres import Pool, open_pool
 
-ROOT = Path(__file__).parents[2]
 LIVES = 2.0  # seconds between two kills
-PATIENCE = Patience(first=timedelta(seconds=0.5), jitter=0.25)
-SERVICE = """
-import asyncio, sys
-from tests.crash.test_mailing import serve
-asyncio.run(serve(sys.argv[1], int(sys.argv[2])))
-"""
-
-
-async def serve(dsn: str, port: int) -> None:
-    """Be a notifier: see to what is in doubt and send what waits, until killed."""
-    async with open_pool(dsn, "test") as pool:
-        notifier = Notifier(pool, Relay("127.0.0.1", port), clock=SystemClock(), patience=PATIENCE)
-        while True:
-            await notifier.sender.report_broken(pool)
-            await notifier.send()
-            await asyncio.sleep(0.05)
 
 
 class Moods:
@@ -102,19 +78,16 @@ async def kill_until_done(pool: Pool, dsn: str, relay: BadRelay) -> int:
         while await pool.fetchval(
             "SELECT EXISTS (SELECT FROM delivery WHERE state IN ('queued', 'deferred'))"
         ):
-            child = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", SERVICE, dsn, str(relay.port), cwd=ROOT
-            )
+            victim = victims.start(victims.send, dsn, relay.port)
             before = len(relay.taken)
-            while len(relay.taken) == before and child.returncode is None:
+            while len(relay.taken) == before and victim.is_alive():
                 if not await _open(pool):
                     break
                 await asyncio.sleep(0.05)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(child.wait(), LIVES)
-            assert child.returncode is None
-            os.kill(child.pid, signal.SIGKILL)
-            await child.wait()
+            await asyncio.to_thread(victim.join, LIVES)
+            assert victim.is_alive()
+            victim.kill()
+            await asyncio.to_thread(victim.join)
             kills += 1
     return kills
 

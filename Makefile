@@ -5,6 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA ?= .data
 
+# Tests with services as processes, which keep two cores busy; and the others, two files at a time, in
+# their order, so that the long ones do not come last.
+WHOLE := tests/browser tests/crash tests/e2e tests/foreign
+PARTS := --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+	tests/integration tests/mutation tests/contract tests/unit services shared
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo test unit soak bench lint format lock contracts k8s-check screenshots clean
 
@@ -25,9 +31,9 @@ run: $(READY)  ## start everything on this machine; Ctrl-C stops it
 demo: $(READY)  ## try it: a simulated platform against the running stack
 	$(BIN)/gallra demo --data $(DATA)
 
-# The files in their order, so that the long ones do not come last.
-test: $(READY)  ## all tests, on real brokers, databases and mail servers, two files at a time
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: $(READY)  ## all tests, on real brokers, databases and mail servers
+	$(BIN)/pytest $(WHOLE)
+	$(BIN)/pytest $(PARTS)
 
 unit: $(READY)  ## the tests that need no service
 	$(BIN)/pytest tests/unit tests/contract shared services

@@ -155,12 +155,9 @@ def new_prefix(infra: Infrastructure) -> str:
     return prefix
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack_folder() -> Iterator[Path]:
-    """Run the whole of Gallra, as `make run` does; return its folder.
-
-    For no longer than it is used: at rest it takes a fifth of a slow machine.
-    """
+    """Run the whole of Gallra, as `make run` does; return its folder."""
     with new_folder() as folder:
         yield from running(folder)
 
@@ -182,7 +179,7 @@ def running(folder: Path) -> Iterator[Path]:
         assert up.wait(PATIENCE) == 0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack(stack_folder: Path) -> Stack:
     """Return where the parts of the running stack are."""
     return read(stack_folder)

@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA ?= .data
 
-# Tests with services as processes, which keep two cores busy; and the others, two files at a time, in
-# their order, so that the long ones do not come last.
-WHOLE := tests/browser tests/crash tests/e2e tests/foreign
+# Tests with services as processes, which keep two cores busy: last those that share a whole stack, which
+# takes its part at rest as well.  And the others, two files at a time, in their order, so that the
+# long ones do not come last.
+WHOLE := tests/crash tests/foreign tests/e2e tests/browser
 PARTS := --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 	tests/integration tests/mutation tests/contract tests/unit services shared
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -67,8 +67,13 @@ class _Wire(SMTP):
         self._heard += len(data)
         if self._heard <= 2 * LARGEST:
             super().data_received(data)
-        elif isinstance(self.transport, asyncio.Transport):
-            self.transport.abort()
+        else:
+            self.cut_off()
+
+    def cut_off(self) -> None:
+        """End the connection, whatever is still to be said on it."""
+        if self.transport is not None:  # uvloop's is no asyncio.Transport, but does what one does
+            cast("asyncio.Transport", self.transport).abort()
 
     def _set_post_data_state(self) -> None:
         super()._set_post_data_state()
@@ -175,6 +180,5 @@ class Inbound:
         finally:
             server.close()
             for wire in list(desk.connections):
-                if isinstance(wire.transport, asyncio.Transport):
-                    wire.transport.abort()
+                wire.cut_off()
             await server.wait_closed()
